@@ -1,0 +1,8 @@
+"""The http port: status and control, for people and programs on this machine.
+
+    guard  who may ask, who may change: Host, Origin, token; the one place
+    app    the routes (Flask)
+    serve  the app behind cheroot, in threads of the peer's process
+
+May import `shoal`, `peer.vfs`, `peer.swarm`, `peer.catalogue`, `peer.share`. Imported by `peer.cli` only.
+"""

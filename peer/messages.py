@@ -1,0 +1,116 @@
+"""What a peer's three processes tell each other: small and typed.
+
+    peer → scanner   Keep, Forget, Supersede, Seen, Rescan
+    scanner → peer   Opened, Changed, Progress, Skipped, Kept, Forgot
+    data → peer      Served
+
+Changes of the share do not travel here: `Changed` says that there are some,
+and the peer reads them from the index.
+"""
+
+from msgspec import Struct
+
+
+class Message(Struct, frozen=True, tag=True):
+    """Base of all; the type's name travels as its tag."""
+
+
+class Keep(Message, frozen=True):
+    """A download is whole and checked: keep it as a copy of `cid` at `path`.
+
+    Its bytes are `data`, or, when that is None, `.shoal/partial/CID.data`. `mtime` in nanoseconds since 1970.
+    """
+
+    path: str
+    cid: str
+    manifest: bytes
+    mtime: int
+    x: bool
+    revs: dict[str, int]
+    data: bytes | None = None
+
+
+class Forget(Message, frozen=True):
+    """Withdraw a path from the network; only its owner may."""
+
+    path: str
+
+
+class Supersede(Message, frozen=True):
+    """The whole newer version of this path is here, or it was withdrawn: the copy of `cid` may go.
+
+    `nothing` holds the owners' revs when the path was withdrawn; the scanner then keeps and announces "nothing".
+    """
+
+    path: str
+    cid: str
+    nothing: dict[str, int] | None = None
+
+
+class Seen(Message, frozen=True):
+    """The catalogue has a higher rev of one's own id at `path` than the index used: take the next above."""
+
+    path: str
+    rev: int
+
+
+class Rescan(Message, frozen=True):
+    """Something about this path does not fit the index: look again ("" for everything)."""
+
+    path: str
+
+
+class Opened(Message, frozen=True):
+    """The index exists and can be read."""
+
+
+class Changed(Message, frozen=True):
+    """The index has changes up to `sequence`."""
+
+    sequence: int
+
+
+class Progress(Message, frozen=True):
+    """How far a scan is. `done` when it ended; totals grow while the walk finds more."""
+
+    files: int
+    files_total: int
+    bytes: int
+    bytes_total: int
+    done: bool
+
+
+class Skipped(Message, frozen=True):
+    """A file that cannot be shared, and why; said once for each. `total` is how many there are now."""
+
+    path: str
+    why: str
+    total: int
+
+
+class Kept(Message, frozen=True):
+    """The answer to `Keep`. `place` is where it is now ("local", "inside"), or "" and `why` it was not kept."""
+
+    path: str
+    cid: str
+    place: str
+    why: str = ""
+
+
+class Forgot(Message, frozen=True):
+    """The answer to `Forget`: `why` not, or "" when it is done."""
+
+    path: str
+    why: str = ""
+
+
+class Served(Message, frozen=True):
+    """What the data server sent since it started: bytes, requests, and its open connections now."""
+
+    bytes: int
+    requests: int
+    connections: int
+
+
+ToScanner = Keep | Forget | Supersede | Seen | Rescan
+ToPeer = Opened | Changed | Progress | Skipped | Kept | Forgot | Served

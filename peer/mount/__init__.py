@@ -1,0 +1,8 @@
+"""The vfs as a mounted file system: translation only, and the only FUSE code.
+
+    errnos    the one table from errors to errno
+    mounting  before and after: dead mounts cleaned, read-ahead set, unmounting that always ends
+    libfuse   the adapter for libfuse3 through mfusepy (or fusepy, where only that is installed)
+
+May import `peer.vfs`, `shoal`. Imported by `peer.cli` only.
+"""

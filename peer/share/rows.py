@@ -1,0 +1,149 @@
+"""The index's rows, and how every process reads them.
+
+SQLite in WAL mode: one writer (`peer.share.index`, in the scanner), any number
+of readers that never block it. Each change of a row takes the next sequence
+number, so "what changed since N" is a query and nobody keeps a list in memory.
+
+    rows       one for each (path, cid): what is at a path, or was
+    manifests  the manifests of all whole contents
+    meta       sequence, digest
+
+Threading: an `IndexReader` may be used by any thread; a lock guards its connection.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from shoal.manifest import DIR_CID
+from shoal.wire import Item
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS rows (
+  path TEXT NOT NULL, cid TEXT NOT NULL, kind TEXT NOT NULL,
+  size INTEGER NOT NULL, mtime INTEGER NOT NULL, sha1 TEXT NOT NULL, x INTEGER NOT NULL, link TEXT NOT NULL,
+  revs TEXT NOT NULL, sequence INTEGER NOT NULL,
+  place TEXT NOT NULL, disk TEXT NOT NULL,
+  dev INTEGER NOT NULL, ino INTEGER NOT NULL, ctime INTEGER NOT NULL, state TEXT NOT NULL,
+  PRIMARY KEY (path, cid)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS rows_by_cid ON rows (cid);
+CREATE UNIQUE INDEX IF NOT EXISTS rows_by_sequence ON rows (sequence);
+CREATE TABLE IF NOT EXISTS manifests (cid TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+COLUMNS = "path, cid, kind, size, mtime, sha1, x, link, revs, sequence, place, disk, dev, ino, ctime, state"
+
+
+@dataclass(slots=True)
+class Row:
+    """What is, or was, at a path. Times in nanoseconds since 1970, sizes in bytes.
+
+    `kind`: as `wire.Item`, or "gone": it was here; told once as a drop.
+    `place`: "local": the file `LOCAL/<disk>`; "inside": `.shoal/copies/<cid>`; "": no file.
+    `disk` is the name on disk (surrogateescape), which may be another Unicode form than `path`.
+    `state`: "ok", or "moving" while a rename is under way.
+    """
+
+    path: str
+    cid: str
+    kind: Literal["own", "copy", "partial", "nothing", "gone"]
+    size: int
+    mtime: int
+    sha1: str = ""
+    x: bool = False
+    link: str = ""
+    revs: dict[str, int] = field(default_factory=dict)
+    sequence: int = 0
+    place: Literal["local", "inside", ""] = ""
+    disk: str = ""
+    dev: int = 0
+    ino: int = 0
+    ctime: int = 0
+    state: Literal["ok", "moving"] = "ok"
+
+    @property
+    def announced(self) -> bool:
+        """Whether the tracker is told of it."""
+        return self.kind != "gone" and self.state == "ok"
+
+    @property
+    def is_file(self) -> bool:
+        """Whether there are bytes of it on this disk."""
+        return self.place != "" and not self.link and self.cid != DIR_CID
+
+    def item(self) -> Item:
+        """The line of the peer's list that says so; not for "gone"."""
+        assert self.kind != "gone"
+        return Item(self.path, self.cid, self.kind, self.size, self.mtime, self.sha1, self.x, self.link, self.revs)
+
+
+def row_of(values: Sequence[Any]) -> Row:
+    """The row of a SELECT of `COLUMNS`."""
+    row = Row(*values)
+    row.x = bool(row.x)
+    row.revs = msgspec.json.decode(values[8], type=dict[str, int])
+    return row
+
+
+class IndexReader:
+    """Reads the index. The file must exist (the scanner makes it before it says `Opened`)."""
+
+    def __init__(self, path: Path) -> None:
+        self._db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, check_same_thread=False, isolation_level=None)
+        self._db.execute("PRAGMA query_only=1")
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        with self._lock:
+            self._db.close()
+
+    def _rows(self, where: str, *values: object) -> list[Row]:
+        with self._lock:
+            found = self._db.execute(f"SELECT {COLUMNS} FROM rows WHERE {where}", values).fetchall()
+        return [row_of(values) for values in found]
+
+    def at(self, path: str) -> list[Row]:
+        """All rows of a path, "gone" ones too."""
+        return self._rows("path = ?", path)
+
+    def of(self, cid: str) -> list[Row]:
+        """All rows that hold this content on disk, as files."""
+        return [row for row in self._rows("cid = ? AND kind IN ('own', 'copy')", cid) if row.is_file]
+
+    def changes(self, after: int, limit: int) -> list[Row]:
+        """Rows changed after that sequence number, oldest change first, "gone" ones too."""
+        return self._rows("sequence > ? ORDER BY sequence LIMIT ?", after, limit)
+
+    def listed(self, page: int = 1000) -> Iterator[list[Row]]:
+        """All announced rows by path, in pages; not one snapshot: changes made meanwhile may show or not."""
+        path, cid = "", ""
+        while rows := self._rows("(path, cid) > (?, ?) ORDER BY path, cid LIMIT ?", path, cid, page):
+            path, cid = rows[-1].path, rows[-1].cid
+            yield [row for row in rows if row.announced]
+
+    def state(self) -> tuple[int, str, int]:
+        """(sequence, digest of the announced list at it, the oldest sequence that `changes` can answer from)."""
+        with self._lock:
+            meta = dict(self._db.execute("SELECT key, value FROM meta WHERE key IN ('sequence', 'digest', 'oldest')"))
+        return int(meta.get("sequence", 0)), meta.get("digest", ""), int(meta.get("oldest", 0))
+
+    def manifest(self, cid: str) -> bytes | None:
+        """The manifest's bytes, if that content is here whole."""
+        with self._lock:
+            found = self._db.execute("SELECT body FROM manifests WHERE cid = ?", (cid,)).fetchone()
+        return found[0] if found else None
+
+    def totals(self) -> tuple[int, int, int, int]:
+        """(own files, their bytes, copies, their bytes)."""
+        query = (
+            "SELECT kind, COUNT(*), SUM(size) FROM rows WHERE kind IN ('own', 'copy') AND state = 'ok' GROUP BY kind"
+        )
+        with self._lock:
+            found = {kind: (int(count), int(size)) for kind, count, size in self._db.execute(query)}
+        return (*found.get("own", (0, 0)), *found.get("copy", (0, 0)))

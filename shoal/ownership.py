@@ -1,0 +1,105 @@
+"""The rules of owners and copies, for one path: pure, the same on trackers and peers.
+
+Who put a file into a share owns that version of the path; a kept download is a
+copy. Given what everybody holds at a path, `resolve` says which versions are
+listed:
+
+- An owner's newest version is its current one. What an owner with a living lease
+  says of itself counts alone; what others remember of its revs counts while it says nothing of the path.
+- An owner whose current version is another one has moved on. A version is
+  superseded when all its owners moved on. It is not listed while anybody alive shows
+  a version that one of them moved on to; when nobody does any more, it is listed again.
+- A path that an owner withdrew ("nothing") moves on like any other version, to nothing.
+- Two owners of the same bytes are two owners of one entry; different bytes are
+  different entries side by side.
+
+`next_rev` is the rev that an owner's next version takes.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from shoal.manifest import NOTHING_CID
+from shoal.wire import Item
+
+
+@dataclass(slots=True)
+class Version:
+    """One listed version of a path: an item that shows it, and who owns and holds it (peer ids).
+
+    `owners` maps each owner to its rev; it includes owners without a living lease whose revs copies remember.
+    `mtime` is the newest of the living owners' (of the copies', when no owner is alive), in nanoseconds.
+    """
+
+    item: Item
+    mtime: int
+    owners: dict[str, int] = field(default_factory=dict)
+    holders: list[str] = field(default_factory=list)
+    partial: list[str] = field(default_factory=list)
+
+
+def current_versions(items: Iterable[tuple[str, Item]]) -> dict[str, tuple[int, str]]:
+    """Each owner's newest version of the path as (rev, cid), from all living (peer id, item)."""
+    told: dict[str, tuple[int, str]] = {}
+    remembered: dict[str, tuple[int, str]] = {}
+    for peer, item in items:
+        for owner, rev in item.revs.items():
+            mine = owner == peer and item.kind in ("own", "nothing")
+            known = told if mine else remembered
+            known[owner] = max(known.get(owner, (-1, "")), (rev, item.cid))
+    return remembered | told
+
+
+def resolve(items: Mapping[str, Iterable[Item]]) -> list[Version]:
+    """The listed versions of one path, by cid.
+
+    `items` maps each peer with a living lease to what it holds at this path.
+    """
+    lines = [(peer, item) for peer, held in items.items() for item in held]
+    if len(lines) == 1 and lines[0][1].kind == "own":  # by far the most common case
+        peer, item = lines[0]
+        return [Version(item, item.mtime, dict(item.revs), [peer])]
+    current = current_versions(lines)
+    versions: dict[str, Version] = {}
+    owned: dict[str, bool] = {}
+    for peer, item in lines:
+        if item.kind == "nothing":
+            continue
+        version = versions.get(item.cid)
+        if version is None:
+            version = versions[item.cid] = Version(item, item.mtime)
+        own = item.kind == "own"
+        if own and not owned.get(item.cid):
+            owned[item.cid] = True
+            version.item, version.mtime = item, item.mtime
+        elif own == owned.get(item.cid, False):
+            version.mtime = max(version.mtime, item.mtime)
+        (version.partial if item.kind == "partial" else version.holders).append(peer)
+        for owner in item.revs:
+            rev, cid = current[owner]
+            if cid == item.cid:
+                version.owners[owner] = rev
+    shown = set(versions)
+    shown.update(item.cid for _, item in lines if item.kind == "nothing")
+    listed = []
+    for cid, version in sorted(versions.items()):
+        if version.owners or not _superseded(cid, lines, current, shown):
+            listed.append(version)
+    return listed
+
+
+def _superseded(cid: str, lines: list[tuple[str, Item]], current: dict[str, tuple[int, str]], shown: set[str]) -> bool:
+    """Whether all owners of this version moved on, and somebody alive shows where one of them went."""
+    went = {current[owner][1] for _, item in lines if item.cid == cid for owner in item.revs}
+    return cid not in went and bool(went & shown)
+
+
+def is_withdrawn(items: Mapping[str, Iterable[Item]]) -> bool:
+    """Whether the path has no listed version because its newest known one is "nothing"."""
+    lines = [(peer, item) for peer, held in items.items() for item in held]
+    return any(item.cid == NOTHING_CID for _, item in lines) and not resolve(items)
+
+
+def next_rev(used: int, seen: int, now_ms: int) -> int:
+    """The rev of an owner's next version: above what it used, what the catalogue has for its id, and the clock (ms)."""
+    return max(used, seen, now_ms) + 1
