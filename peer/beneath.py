@@ -47,7 +47,8 @@ class Beneath:
 
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
         """A descriptor of the file at `path`; never follows a link, never blocks on a FIFO."""
-        flags |= os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        flags |= os.O_CLOEXEC | os.O_NOFOLLOW | (0 if flags & os.O_PATH else os.O_NONBLOCK)
+        _check(path)
         if self._openat2:
             try:
                 return self._open_at_once(path, flags, mode)
@@ -58,12 +59,17 @@ class Beneath:
         return self._open_by_steps(path, flags, mode)
 
     def open_file(self, path: str) -> int:
-        """A descriptor of the regular file at `path`, for reading; EINVAL if it is anything else."""
-        fd = self.open(path)
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            os.close(fd)
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        return fd
+        """A descriptor of the regular file at `path`, for reading; EINVAL if it is anything else.
+
+        Anything else is not even opened: that alone can wake who waits at a FIFO, or set a device to work.
+        """
+        place = self.open(path, os.O_PATH)
+        try:
+            if not stat.S_ISREG(os.fstat(place).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)  # the very inode that was checked
+        finally:
+            os.close(place)
 
     def open_dir(self, path: str) -> int:
         """A descriptor of the directory at `path`; "" is the root."""
@@ -74,6 +80,7 @@ class Beneath:
         head, _, last = path.rpartition("/")
         if not make:
             return self.open_dir(head), last
+        _check(path)
         fd = os.dup(self.fd)
         for part in filter(None, head.split("/")):
             try:
@@ -98,8 +105,6 @@ class Beneath:
     def _open_at_once(self, path: str, flags: int, mode: int) -> int:
         how = struct.pack("<QQQ", flags, mode if flags & os.O_CREAT else 0, _RESOLVE)
         name = os.fsencode(path)
-        if b"\0" in name:
-            raise OSError(errno.EINVAL, "a NUL in the path", path)
         fd = _libc.syscall(_SYS_OPENAT2, self.fd, name, how, len(how))
         if fd < 0:
             code = ctypes.get_errno()
@@ -108,7 +113,7 @@ class Beneath:
 
     def _open_by_steps(self, path: str, flags: int, mode: int) -> int:
         parts = path.split("/")
-        if "" in parts or ".." in parts:
+        if "" in parts:
             raise OSError(errno.EXDEV, "a path that leads elsewhere", path)
         fd = os.dup(self.fd)
         for part in parts[:-1]:
@@ -121,6 +126,14 @@ class Beneath:
             return os.open(parts[-1], flags, mode, dir_fd=fd)
         finally:
             os.close(fd)
+
+
+def _check(path: str) -> None:
+    """Raises OSError for what no open may be given: `..`, which leads up, and a NUL, which ends a name early."""
+    if "\0" in path:
+        raise OSError(errno.EINVAL, "a NUL in the path", path)
+    if ".." in path.split("/"):
+        raise OSError(errno.EXDEV, "a path that leads elsewhere", path)
 
 
 def rename_noreplace(source_dir: int, source: str, target_dir: int, target: str) -> None:

@@ -25,10 +25,11 @@ Cid = NewType("Cid", str)
 """64 lower-case hex digits: the SHA-256 of a manifest (of a link's or directory's description)."""
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-MAX_SIZE = 1 << 53
+MAX_SIZE = 1 << 44
+"""Bytes of a file at most: 16 TiB, ext4's own limit. A manifest has then 80 MiB at most."""
 _CID = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _HEAD = re.compile(
-    rb"shoal 1\nsize (0|[1-9][0-9]{0,15})\npiece ([0-9]{1,8})\nsha1 ([0-9a-f]{40})\nsha256 ([0-9a-f]{64})\n\n"
+    rb"shoal 1\nsize (0|[1-9][0-9]{0,15})\npiece ([1-9][0-9]{0,7})\nsha1 ([0-9a-f]{40})\nsha256 ([0-9a-f]{64})\n\n"
 )
 
 

@@ -31,56 +31,54 @@ def safe_path(name: str) -> SafePath:
             empty, `.` or `..` part; has a NUL, control, bidi or line separator
             character or a lone surrogate; or lies in `.shoal` at the root.
     """
-    if name.isascii() and name.isprintable():
-        size = len(name)
-    else:
-        _check_characters(name)
-        size = len(name.encode())
-    if not name or size > MAX_PATH_BYTES:
-        raise BadName(f"a name must have 1 to {MAX_PATH_BYTES} bytes: {printable(name[:80])!s}")
+    _check_text(name)
     parts = name.split("/")
     if len(parts) > MAX_DEPTH:
-        raise BadName(f"more than {MAX_DEPTH} directories deep: {printable(name[:80])}")
+        raise BadName(f"more than {MAX_DEPTH} directories deep: {_short(name)}")
     for part in parts:
         if part in ("", ".", ".."):
-            raise BadName(f"a part of the name is empty, '.' or '..': {printable(name)}")
+            raise BadName(f"a part of the name is empty, '.' or '..': {_short(name)}")
         if len(part) * 4 > MAX_PART_BYTES and len(part.encode()) > MAX_PART_BYTES:
-            raise BadName(f"a part of the name is over {MAX_PART_BYTES} bytes: {printable(name)}")
+            raise BadName(f"a part of the name is over {MAX_PART_BYTES} bytes: {_short(name)}")
     if parts[0] == STATE_DIR:
-        raise BadName(f"{STATE_DIR}/ belongs to the program: {printable(name)}")
+        raise BadName(f"{STATE_DIR}/ belongs to the program: {_short(name)}")
     return SafePath(name)
 
 
-def _check_characters(name: str) -> None:
+def _check_text(name: str) -> None:
+    """Length and characters, of a path or of a link's target; the length first, so that a long name costs nothing."""
+    if not 0 < len(name) <= MAX_PATH_BYTES:
+        raise BadName(f"a name must have 1 to {MAX_PATH_BYTES} bytes: {_short(name)}")
+    if name.isascii() and name.isprintable():
+        return
     for char in name:
-        category = unicodedata.category(char)
-        if category in ("Cc", "Cs", "Zl", "Zp") or char in _BIDI:
-            raise BadName(f"a control or direction character in the name: {printable(name)}")
+        if unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in _BIDI:
+            raise BadName(f"a control or direction character in the name: {_short(name)}")
+    if len(name.encode()) > MAX_PATH_BYTES:
+        raise BadName(f"a name must have 1 to {MAX_PATH_BYTES} bytes: {_short(name)}")
     if not unicodedata.is_normalized("NFC", name):
-        raise BadName(f"the name is not in Unicode's NFC form: {printable(name)}")
+        raise BadName(f"the name is not in Unicode's NFC form: {_short(name)}")
 
 
 def safe_link(path: SafePath, target: str) -> str:
     """The target of a relative symlink at `path`, if it stays inside the tree.
 
     Raises:
-        BadName: the target is empty, absolute or leads out of the share, or has
-            characters that `safe_path` refuses.
+        BadName: the target is empty, too long, absolute, leads out of the share or
+            into `.shoal`, has a `..` after a name, or characters that `safe_path` refuses.
     """
-    if not target or target.startswith("/") or len(target.encode("utf-8", "replace")) > MAX_PATH_BYTES:
-        raise BadName(f"a link that is not relative: {printable(path)}")
-    _check_characters(target)
-    # Lexical, and against the link's own directory. A link to a link is checked link by link: each one stays inside.
-    here = path.split("/")[:-1]
-    for part in target.split("/"):
-        if part == "..":
-            if not here:
-                raise BadName(f"a link that leads out of the share: {printable(path)}")
-            here.pop()
-        elif part not in ("", "."):
-            here.append(part)
-    if here and here[0] == STATE_DIR:
-        raise BadName(f"a link into {STATE_DIR}/: {printable(path)}")
+    _check_text(target)
+    if target.startswith("/"):
+        raise BadName(f"a link that is not relative: {_short(path)}")
+    # The link's own directory is a real one, so leading `..` are counted right. After a name they are not:
+    # that name may be a link to higher up (`d -> .`, then `d/..` leads out). With `..` only at the front every
+    # link stays inside, so a chain of them does.
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    ups = next((number for number, part in enumerate(parts) if part != ".."), len(parts))
+    if ups > path.count("/") or ".." in parts[ups:]:
+        raise BadName(f"a link that may lead out of the share: {_short(path)}")
+    if STATE_DIR in parts:
+        raise BadName(f"a link into {STATE_DIR}/: {_short(path)}")
     return target
 
 
@@ -91,8 +89,12 @@ def safe_peer_name(name: str) -> str:
         BadName: it could not be a single directory name.
     """
     if len(name) > 64 or "/" in name or "~" in name:
-        raise BadName(f"a peer's name has at most 64 characters, no '/' and no '~': {printable(name[:80])}")
+        raise BadName(f"a peer's name has at most 64 characters, no '/' and no '~': {_short(name)}")
     return safe_path(name)
+
+
+def _short(name: str) -> str:
+    return printable(name[:80])
 
 
 def printable(text: str) -> str:

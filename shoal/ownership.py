@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from shoal.manifest import NOTHING_CID
-from shoal.wire import Item
+from shoal.wire import MAX_REV, Item
 
 
 @dataclass(slots=True)
@@ -61,37 +61,31 @@ def resolve(items: Mapping[str, Iterable[Item]]) -> list[Version]:
         return [Version(item, item.mtime, dict(item.revs), [peer])]
     current = current_versions(lines)
     versions: dict[str, Version] = {}
-    owned: dict[str, bool] = {}
-    for peer, item in lines:
+    best: dict[str, tuple[bool, int, str]] = {}
+    moved_on: set[str] = set()
+    for peer, item in sorted(lines, key=_by_peer):
         if item.kind == "nothing":
             continue
-        version = versions.get(item.cid)
-        if version is None:
-            version = versions[item.cid] = Version(item, item.mtime)
-        own = item.kind == "own"
-        if own and not owned.get(item.cid):
-            owned[item.cid] = True
+        version = versions.setdefault(item.cid, Version(item, item.mtime))
+        # Whoever is asked must show the same item: an owner's before a copy's, then the newest, then the highest id.
+        rank = item.kind == "own", item.mtime, peer
+        if rank >= best.setdefault(item.cid, rank):
+            best[item.cid] = rank
             version.item, version.mtime = item, item.mtime
-        elif own == owned.get(item.cid, False):
-            version.mtime = max(version.mtime, item.mtime)
         (version.partial if item.kind == "partial" else version.holders).append(peer)
         for owner in item.revs:
             rev, cid = current[owner]
             if cid == item.cid:
                 version.owners[owner] = rev
-    shown = set(versions)
-    shown.update(item.cid for _, item in lines if item.kind == "nothing")
-    listed = []
-    for cid, version in sorted(versions.items()):
-        if version.owners or not _superseded(cid, lines, current, shown):
-            listed.append(version)
-    return listed
+            else:
+                moved_on.add(item.cid)
+    # What `current` names is shown by somebody alive, for it was read from what the living say: a version whose
+    # owners all moved on has a newer one beside it. A version of no known owner is superseded by nothing.
+    return [version for cid, version in sorted(versions.items()) if version.owners or cid not in moved_on]
 
 
-def _superseded(cid: str, lines: list[tuple[str, Item]], current: dict[str, tuple[int, str]], shown: set[str]) -> bool:
-    """Whether all owners of this version moved on, and somebody alive shows where one of them went."""
-    went = {current[owner][1] for _, item in lines if item.cid == cid for owner in item.revs}
-    return cid not in went and bool(went & shown)
+def _by_peer(line: tuple[str, Item]) -> str:
+    return line[0]
 
 
 def is_withdrawn(items: Mapping[str, Iterable[Item]]) -> bool:
@@ -101,5 +95,9 @@ def is_withdrawn(items: Mapping[str, Iterable[Item]]) -> bool:
 
 
 def next_rev(used: int, seen: int, now_ms: int) -> int:
-    """The rev of an owner's next version: above what it used, what the catalogue has for its id, and the clock (ms)."""
-    return max(used, seen, now_ms) + 1
+    """The rev of an owner's next version: above what it used, what the catalogue has for its id, and the clock (ms).
+
+    At `MAX_REV` it stays: a rev that somebody invented must not make the owner's next message invalid, and what a
+    living owner says of itself counts whatever its number.
+    """
+    return min(max(used, seen, now_ms) + 1, MAX_REV)

@@ -4,7 +4,10 @@ import re
 
 from shoal.errors import UsageError
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?(?:/s)?", re.IGNORECASE | re.ASCII)
+# At most 15 digits: a float holds them exactly.
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([KMGT]?)(?:i?B)?(?:/s)?", re.IGNORECASE | re.ASCII)
+_HOST = re.compile(r"[^\s/@\[\]?#\\\x00-\x1f\x7f\ud800-\udfff]{1,253}")
+_PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _POWER = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
 
 
@@ -36,8 +39,9 @@ def parse_address(text: str) -> tuple[str, int]:
         UsageError: no host, or no port between 1 and 65535.
     """
     host, colon, port = text.strip().rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or not 0 < int(port) < 65536:
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if not colon or not _HOST.fullmatch(host) or not _PORT.fullmatch(port) or not 0 < int(port) < 65536:
         raise UsageError(f"not an address: {text!r} (example: tracker.lab:6667)")
     return host, int(port)
 

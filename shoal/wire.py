@@ -31,18 +31,31 @@ PAGE = 1000
 PROOF = "Shoal-Proof"
 """The header that carries a peer's secret (64 hex digits) to a tracker."""
 
-Hex64 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-Hex40 = Annotated[str, Meta(pattern="^[0-9a-f]{40}$")]
+MAX_REV = 1 << 53
+"""The highest rev: what every JSON reader takes exactly."""
+
+# \Z and not $, which would let a line feed pass at the end.
+Hex64 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Hex64OrNone = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
+Hex40OrNone = Annotated[str, Meta(pattern=r"^([0-9a-f]{40})?\Z")]
+Hex32OrNone = Annotated[str, Meta(pattern=r"^([0-9a-f]{32})?\Z")]
+VersionText = Annotated[str, Meta(pattern=r"^[!-~]{1,100}\Z")]
+"""A catalogue's VERSION: opaque, printable ASCII without blanks."""
+Url = Annotated[str, Meta(pattern=r"^(http://[0-9A-Za-z._:\[\]-]{1,260})?\Z")]
+"""`http://host:port` of a data port, no path; or ""."""
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Path = Annotated[str, Meta(min_length=1, max_length=4096)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Size = Annotated[int, Meta(ge=0, le=MAX_SIZE)]
 Nanoseconds = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Host = Annotated[str, Meta(max_length=253)]
+Seconds = Annotated[float, Meta(ge=0.01, le=86400)]
+Host = Annotated[str, Meta(pattern=r"^[0-9A-Za-z._:-]{0,253}\Z")]
+"""A host name or a literal address, without port and brackets; or ""."""
+Rev = Annotated[int, Meta(ge=0, le=MAX_REV)]
 Kind = Literal["own", "copy", "partial", "nothing"]
 
-Revs = Annotated[dict[Hex64, Count], Meta(max_length=64)]
+Revs = Annotated[dict[Hex64, Rev], Meta(max_length=64)]
 
 
 class Item(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -61,7 +74,7 @@ class Item(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     kind: Kind
     size: Size
     mtime: Nanoseconds
-    sha1: Hex40 | Literal[""] = ""
+    sha1: Hex40OrNone = ""
     x: bool = False
     link: str = ""
     revs: Revs = {}
@@ -83,7 +96,7 @@ class Announce(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
     id: Hex64
     epoch: Count
     sequence: Count
-    digest: str
+    digest: Hex32OrNone
     name: Name
     port: Port
     advertise: Host = ""
@@ -98,10 +111,10 @@ class Announce(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=Tr
 class Renewed(Struct, frozen=True):
     """The lease stands. `version` is the catalogue's; `refresh` and `ttl` are in seconds."""
 
-    version: str
+    version: VersionText
     settling: bool
-    refresh: float
-    ttl: float
+    refresh: Seconds
+    ttl: Seconds
 
 
 class Leave(Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,15 +135,15 @@ class Evicted(Struct, frozen=True):
     """`ok` if another whole holder remains; the asker is delisted already, and that step got `sequence`."""
 
     ok: bool
-    sequence: int
+    sequence: Count
 
 
 class Owner(Struct, frozen=True, array_like=False):
     """A peer whose user put this version there; `rev` orders its versions of the path."""
 
-    id: str
-    name: str
-    rev: int
+    id: Hex64
+    name: Name
+    rev: Rev
 
 
 class Entry(Struct, frozen=True, omit_defaults=True):
@@ -141,14 +154,14 @@ class Entry(Struct, frozen=True, omit_defaults=True):
     that have all of it, `partial` says that somebody has parts.
     """
 
-    cid: str
-    size: int | None
-    mtime: int
-    sha1: str = ""
+    cid: Hex64OrNone
+    size: Size | None
+    mtime: Nanoseconds
+    sha1: Hex40OrNone = ""
     x: bool = False
     link: str = ""
     owners: tuple[Owner, ...] = ()
-    holders: tuple[str, ...] = ()
+    holders: tuple[Hex64, ...] = ()
 
     @property
     def is_dir(self) -> bool:
@@ -159,31 +172,33 @@ class Entry(Struct, frozen=True, omit_defaults=True):
 class PeerRow(Struct, frozen=True):
     """A peer in the delta feed; an empty `url` says that it left. `seed`: it speaks only the seed's protocol."""
 
-    id: str
-    name: str
-    url: str
+    id: Hex64
+    name: Name
+    url: Url
     seed: bool = False
 
 
 class Changes(Struct, frozen=True):
     """A page of the delta feed: for each changed path all its entries now (none: not listed any more).
 
-    `version` is what to ask `since` next; `more` says that there is more at once.
+    `version` is what to ask `since` next; `more` says that there is more at once. `withdrawn` has, for each of `paths`
+    that somebody withdrew, the revs of that "nothing" by owner.
     """
 
-    version: str
+    version: VersionText
     settling: bool
     more: bool
     peers: list[PeerRow]
-    paths: list[tuple[str, list[Entry]]]
+    paths: list[tuple[Path, list[Entry]]]
+    withdrawn: dict[Path, Revs] = {}
 
 
 class Holders(Struct, frozen=True):
     """Who has a content: all whole holders and all partial ones, at most `PAGE` each."""
 
-    cid: str
-    holders: list[PeerRow]
-    partial: list[PeerRow]
+    cid: Hex64
+    holders: Annotated[list[PeerRow], Meta(max_length=PAGE)]
+    partial: Annotated[list[PeerRow], Meta(max_length=PAGE)]
 
 
 class Problem(Struct, frozen=True, omit_defaults=True):
@@ -211,6 +226,7 @@ def decode(body: bytes, kind: type[T]) -> T:
 
 
 encode = msgspec.json.encode
+_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
 def check_item(item: Item, sender: str) -> None:
@@ -225,6 +241,8 @@ def check_item(item: Item, sender: str) -> None:
         safe_link(path, item.link)
         if item.cid != link_cid(item.link):
             raise DataError("a link whose cid is not its target's")
+    if item.size and (item.link or item.cid in (DIR_CID, NOTHING_CID)):
+        raise DataError("only files have a size")
     if (item.cid == NOTHING_CID) != (item.kind == "nothing"):
         raise DataError("'nothing' and its cid go together")
     if item.kind == "own" and set(item.revs) != {sender}:
@@ -240,13 +258,13 @@ def peer_id(secret: str) -> str:
 
 def proves(secret: str, id: str) -> bool:
     """Whether the secret is that of the peer `id`; takes the same time whatever it is."""
-    return hmac.compare_digest(peer_id(secret), id)
+    return hmac.compare_digest(peer_id(secret).encode(), id.encode())
 
 
 class Digest:
     """A digest of a set of items that follows changes one by one, in any order.
 
-    The sum, modulo 2^128, of a 16-byte BLAKE2b of each item's JSON.
+    The sum, modulo 2^128, of a 16-byte BLAKE2b of each item's JSON, `revs` sorted by id.
     """
 
     __slots__ = ("_sum",)
@@ -264,7 +282,7 @@ class Digest:
 
     @staticmethod
     def _of(item: Item) -> int:
-        return int.from_bytes(hashlib.blake2b(encode(item), digest_size=16).digest(), "big")
+        return int.from_bytes(hashlib.blake2b(_canonical(item), digest_size=16).digest(), "big")
 
     def __str__(self) -> str:
         return f"{self._sum:032x}"

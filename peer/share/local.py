@@ -13,15 +13,18 @@ from peer.share.rows import IndexReader, Row
 from shoal.errors import Gone
 
 
+def identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
+    """(device, inode, size, mtime, ctime), the times in nanoseconds: what a file must keep to be unchanged.
+
+    The inode is folded into SQLite's signed 64 bits.
+    """
+    ino = status.st_ino - (1 << 64) if status.st_ino >> 63 else status.st_ino
+    return status.st_dev, ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 def unchanged(row: Row, status: os.stat_result) -> bool:
     """Whether the file still is the one that was hashed."""
-    return (row.dev, row.ino, row.size, row.mtime, row.ctime) == (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
+    return (row.dev, row.ino, row.size, row.mtime, row.ctime) == identity(status)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,33 @@
 """Bytes from other peers, every piece checked before anybody sees it.
 
-    plan      which run to ask of whom, next; pure: windows, pieces, holders and time in, requests out
-    pieces    a download's pieces on disk, shared with the data server by mmap
-    source    one holder: connections kept alive, runs fetched, every limit enforced
-    bench     who lied, stalled or died, and until when it is not asked
-    download  one content being fetched: readers wait here, workers fill it
-    legacy    files of the seed's peers: unknown size, checked as a whole
-    swarm     all downloads by cid; opens readers, hands what is whole to the scanner
+    swarm       all contents being read, by cid; opens readers
+    reader      an open handle on one version
+    content     what a content being read must do; three kinds:
+    small       contents of one piece: one request, in memory until kept
+    download    contents of several pieces: readers wait here, workers fill it
+    legacy      files of the seed's peers: unknown size, checked as a whole
+    plan        which run to ask of whom, next; pure: windows, pieces, holders and time in, requests out
+    bench       who lied, stalled or died, and until when it is not asked; pure
+    holders     who has a content, and whom to ask for what one holder gives at a time
+    knowledge   the manifest of a content; which pieces a partial holder has
+    receive     a run of pieces off one holder, verified as they come
+    store       where the verified pieces of a content are
+    source      one holder: connections kept alive
+    connection  HTTP/1.1 as far as it is needed, every limit enforced
+    pieces      a download's pieces on disk, shared with the data server
+    memory      verified bytes in memory, bounded
+    whole       the last check, against the SHA-256 of the whole
+    keeper      hands what is whole to the scanner
+    commons     what all contents share; config, counters
 
 May import `shoal`, `peer.share`, `peer.layout`, `peer.messages`. Knows no FUSE and no catalogue: holders are asked
 for through a function.
 """
+
+from peer.swarm.commons import FindHolders
+from peer.swarm.config import SwarmConfig
+from peer.swarm.counters import Stats
+from peer.swarm.reader import Reader
+from peer.swarm.swarm import Swarm
+
+__all__ = ["FindHolders", "Reader", "Stats", "Swarm", "SwarmConfig"]

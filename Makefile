@@ -1,0 +1,52 @@
+# make demo      the main job, told step by step         make bench     ours, theirs and the ratio
+# make test      everything that CI runs                  make soak      faults at random, SECONDS=300
+# make features  the user stories                         make docs      API pages in docs/api
+# make lint      style, types, layers                     make clean     removes what was made here, but .venv
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help environment demo test unit features lint bench soak docs clean
+
+PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PATH
+export PYTHONDONTWRITEBYTECODE := 1
+SECONDS ?= 300
+
+help:
+	@sed -n '1,/^\./{/^#/s/^# //p}' Makefile
+
+environment:
+	@sh bin/install
+
+demo: environment
+	@python -m examples.demo
+
+test: lint features unit
+
+unit: environment
+	@echo "== pytest"
+	@python -m pytest -v --no-header --tb=short $(ARGS)
+
+features: environment
+	@echo "== behave"
+	@behave $(ARGS)
+
+lint: environment
+	@echo "== ruff, mypy, import-linter"
+	@ruff check --quiet .
+	@ruff format --check --quiet . || { echo "run: .venv/bin/ruff format ."; exit 1; }
+	@mypy --no-error-summary
+	@said=$$(lint-imports --no-cache 2>&1) || { echo "$$said"; exit 1; }; echo "$$said" | tail -n 1
+
+bench: environment
+	@python -m benchmarks $(ARGS)
+
+soak: environment
+	@python -m tests.soak $(SECONDS)
+
+docs: environment
+	@pdoc --output-directory docs/api --no-show-source shoal tracker peer
+	@echo "docs/api/index.html"
+
+clean:
+	@rm -rf docs/api build dist *.egg-info .hypothesis .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	@find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

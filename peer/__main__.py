@@ -1,0 +1,5 @@
+"""`python -m peer` is `./peer.py`."""
+
+from peer.cli import main
+
+main()

@@ -1,0 +1,321 @@
+"""The lease and the list, told to the tracker in use.
+
+`Talk` decides what to say next, given what the tracker agreed to; `Announcer`
+says it. All of the list is in the index, by the sequence of its changes, so
+nothing of it is kept here:
+
+    renewal  the tracker has (sequence, digest), and nothing changed since
+    delta    rows changed after the sequence that the tracker has
+    parts    all rows, when the tracker says that it needs them
+
+The parts are not one snapshot: their sequence is the one from before the first
+row was read, so what changed meanwhile comes once more, as a delta. A put of
+what is known replaces it, a drop of what is not there is nothing.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from peer.catalogue.trackers import Trackers
+from peer.share.rows import Row
+from shoal.errors import Busy, Refused, RemoteError
+from shoal.http import Client
+from shoal.wire import MAX_BODY, PAGE, PROOF, Announce, Digest, Item, Leave, Renewed, encode
+
+log = logging.getLogger(__name__)
+_FULL = MAX_BODY * 7 // 8
+"""Bytes of items in one message at most; the rest is for what stands around them."""
+_COALESCE = 0.05
+"""Seconds in which changes are gathered into one message."""
+_REFRESH = (0.2, 60.0)
+"""A tracker's refresh is kept between these, in seconds."""
+_RETRY = 0.25
+"""Seconds until the second try after a failure; twice that until the next, up to a refresh."""
+_PATIENCE = 3
+"""How often the whole list is asked for before it is taken for a failure."""
+
+
+class Index(Protocol):
+    """What of `peer.share.rows.IndexReader` is used here."""
+
+    def state(self) -> tuple[int, str, int]:
+        """(sequence, digest of the announced list at it, the oldest sequence that `changes` can answer from)."""
+
+    def changes(self, after: int, limit: int) -> list[Row]:
+        """Rows changed after that sequence number, oldest change first, "gone" ones too."""
+
+    def listed(self) -> Iterator[list[Row]]:
+        """All announced rows, in pages; not one snapshot."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a peer says of itself. `port` is its data port, `hint` its UDP port for hints."""
+
+    id: str
+    secret: str = field(repr=False)
+    name: str
+    port: int
+    advertise: str = ""
+    hint: int = 0
+
+
+class Talk:
+    """What to say to a tracker next: pure, but for reading the index. Not thread-safe.
+
+    Ask `next`, then say what became of it: `agreed`, `send_all` or `lost`.
+    """
+
+    def __init__(self, card: Card, index: Index, epoch: int) -> None:
+        self._card, self._index, self.epoch = card, index, epoch
+        self._known: tuple[int, str] | None = None
+        """(sequence, digest or "") of the list that the tracker is known to have."""
+        self._maybe: list[tuple[int, str]] | None = None
+        """What else it may have: after a lost reply before or after, after a start the list of the run before."""
+        self._parts: Iterator[Announce] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to say before the next renewal is due."""
+        return self._known is None or self._known[0] != self._index.state()[0]
+
+    def elsewhere(self) -> None:
+        """From now on it is another tracker."""
+        self._known = self._maybe = self._parts = None
+
+    def next(self) -> Announce:
+        """The message to send now."""
+        sequence, digest = self._state()
+        if self._known is not None and sequence < self._known[0]:  # the index was lost and made anew
+            self.epoch += 1
+            self._known, self._maybe = None, []
+        if self._known is not None and self._known[0] < self._index.state()[2]:
+            self._known, self._maybe = None, []
+        if self._known is not None:
+            if sequence == self._known[0]:
+                return self._message(sequence, digest)
+            return self._delta(self._known[0])
+        if self._maybe is None:
+            self._maybe = [(sequence, digest)]
+        if self._maybe:
+            return self._message(*self._maybe[0])
+        if self._parts is None:
+            self._parts = self._whole()
+        return next(self._parts)
+
+    def agreed(self, message: Announce) -> None:
+        """The tracker took the message."""
+        if message.part is not None and not message.last:
+            return
+        self._known = message.sequence, message.digest
+        self._maybe = self._parts = None
+
+    def send_all(self, message: Announce) -> None:
+        """The tracker does not know what the message builds upon."""
+        guessed = self._known is None and message.base is None and message.part is None
+        self._maybe = self._maybe[1:] if guessed and self._maybe else []
+        self._known = self._parts = None
+
+    def lost(self, message: Announce) -> None:
+        """No answer: the tracker may have taken the message or not."""
+        if message.base is None and message.part is None:
+            return
+        after = [(message.sequence, message.digest)] if message.base is not None or message.last else []
+        before = [self._known] if self._known is not None else []
+        self._maybe = [state for state in (*after, *before) if state[1]]
+        self._known = self._parts = None
+
+    def _state(self) -> tuple[int, str]:
+        sequence, digest, _ = self._index.state()
+        return sequence, digest or str(Digest())
+
+    def _delta(self, base: int) -> Announce:
+        rows = self._index.changes(base, PAGE)
+        put: list[Item] = []
+        drop: list[tuple[str, str]] = []
+        last, size, all_of_it = base, 0, len(rows) < PAGE
+        for row in rows:
+            item = row.item() if row.announced else None
+            size += len(encode(item if item is not None else (row.path, row.cid))) + 1
+            if size > _FULL:
+                all_of_it = False
+                break
+            if item is not None:
+                put.append(item)
+            else:
+                drop.append((row.path, row.cid))
+            last = row.sequence
+        if all_of_it:
+            sequence, digest = self._state()
+            if not self._index.changes(last, 1):
+                # Nothing changed since the rows were read: the tracker's list will be the index's at `sequence`.
+                return self._message(sequence, digest, base=base, put=put, drop=drop)
+            if last == base:
+                return self._delta(base)
+        return self._message(last, "", base=base, put=put, drop=drop)
+
+    def _whole(self) -> Iterator[Announce]:
+        sequence, _ = self._state()
+        items: list[Item] = []
+        number = 0
+        for page in _pages(row.item() for rows in self._index.listed() for row in rows):
+            if items:
+                yield self._message(sequence, "", part=number, put=items)
+                number += 1
+            items = page
+        _, digest = self._state()
+        if self._index.changes(sequence, 1):
+            digest = ""
+        yield self._message(sequence, digest, part=number, last=True, put=items)
+
+    def _message(
+        self,
+        sequence: int,
+        digest: str,
+        base: int | None = None,
+        part: int | None = None,
+        last: bool = False,
+        put: list[Item] | None = None,
+        drop: list[tuple[str, str]] | None = None,
+    ) -> Announce:
+        card = self._card
+        return Announce(
+            card.id,
+            self.epoch,
+            sequence,
+            digest,
+            card.name,
+            card.port,
+            card.advertise,
+            card.hint,
+            base,
+            part,
+            last,
+            put or [],
+            drop or [],
+        )
+
+
+def _pages(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """The items in lists that each fit into a message."""
+    page: list[Item] = []
+    size = 0
+    for item in items:
+        length = len(encode(item)) + 1
+        if page and (len(page) == PAGE or size + length > _FULL):
+            yield page
+            page, size = [], 0
+        page.append(item)
+        size += length
+    if page:
+        yield page
+
+
+class Announcer:
+    """Keeps the lease alive and the tracker's list right.
+
+    `renewed` is called on the announcer's thread with each answer; it must be quick.
+
+    Threading: a thread of its own does all the network; `changed` and `stop` may be called by any thread.
+    """
+
+    def __init__(
+        self,
+        card: Card,
+        index: Index,
+        trackers: Trackers,
+        client: Client,
+        renewed: Callable[[Renewed], None] = lambda renewed: None,
+    ) -> None:
+        self._card, self._trackers, self._client, self._renewed = card, trackers, client, renewed
+        self._talk = Talk(card, index, time.time_ns() // 1_000_000)
+        self._headers = {PROOF: card.secret}
+        self._url = ""
+        self._refresh = 5.0
+        self._failures = self._asked = 0
+        self._refused = ""
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="announcer", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread; the first announcement is at once."""
+        self._thread.start()
+
+    def changed(self, sequence: int = 0) -> None:
+        """The index has changes (up to `sequence`)."""
+        self._wake.set()
+
+    def stop(self, timeout: float = 3.0) -> None:
+        """Ends the thread and gives the lease back, all within `timeout` seconds."""
+        ends = time.monotonic() + timeout
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        left = ends - time.monotonic()
+        if self._trackers.connected and left > 0:
+            leave = Leave(self._card.id, self._talk.epoch)
+            try:
+                self._client.post(f"{self._trackers.current}/v1/leave", leave, type(None), self._headers, left)
+            except RemoteError as error:
+                log.info("the lease was not given back, and will run out: %s", error)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            wait = self._say()
+            if wait and self._failures:  # what changed does not help it to answer
+                self._stopping.wait(wait)
+            elif wait and self._wake.wait(wait):
+                self._stopping.wait(_COALESCE)
+            if wait:
+                self._trackers.prefer()
+
+    def _say(self) -> float:
+        """Says one thing; the seconds until the next, 0 if it is to be said at once."""
+        url = self._trackers.current
+        if url != self._url:
+            self._url = url
+            self._talk.elsewhere()
+        self._wake.clear()  # before the index is read: what changes from here on wakes again
+        message = self._talk.next()
+        try:
+            renewed = self._client.post(f"{url}/v1/announce", message, Renewed, self._headers)
+        except Refused as error:
+            self._trackers.answered(url)
+            if error.need != "all":
+                return self._put_off(message, error)
+            self._talk.send_all(message)
+            self._asked += 1
+            return 0.0 if self._asked <= _PATIENCE else self._back_off()
+        except Busy as error:
+            self._trackers.answered(url)
+            return self._put_off(message, error)
+        except RemoteError as error:
+            self._talk.lost(message)
+            return 0.0 if self._trackers.failed(url, error) else self._back_off()
+        self._trackers.answered(url)
+        self._talk.agreed(message)
+        self._refresh = min(max(renewed.refresh, _REFRESH[0]), _REFRESH[1])
+        self._failures, self._refused = 0, ""
+        self._renewed(renewed)
+        if self._talk.busy:
+            return 0.0
+        self._asked = 0
+        return self._refresh
+
+    def _put_off(self, message: Announce, error: RemoteError) -> float:
+        """It is alive and says no, or later."""
+        self._talk.lost(message)
+        if str(error) != self._refused:
+            self._refused = str(error)
+            log.warning("the tracker does not take this peer's announcement: %s", error)
+        return self._back_off()
+
+    def _back_off(self) -> float:
+        self._failures += 1
+        return float(min(self._refresh, _RETRY * 2 ** min(self._failures, 16)))

@@ -1,0 +1,59 @@
+"""Whom to ask for a content: the function that the swarm is given."""
+
+from collections.abc import Callable, Iterator
+
+from peer.catalogue.catalogue import Catalogue
+from peer.catalogue.checks import check_peer
+from peer.catalogue.trackers import Trackers
+from shoal.errors import DataError, RemoteError
+from shoal.http import Client
+from shoal.wire import Entry, Holders, PeerRow
+
+FindHolders = Callable[[str, Entry, bool], list[PeerRow]]
+"""(path, entry, ask) → the living peers that have it or parts of it, the likeliest first, never oneself."""
+_TOTAL = 2.0
+"""Seconds that the tracker has to answer."""
+
+
+class Directory:
+    """Finds holders in the catalogue, and at the tracker in use. Any thread may call it; it holds no lock."""
+
+    def __init__(self, catalogue: Catalogue, trackers: Trackers, client: Client) -> None:
+        self._catalogue, self._trackers, self._client = catalogue, trackers, client
+
+    def find_holders(self, path: str, entry: Entry, ask: bool) -> list[PeerRow]:
+        """Living holders and owners of the entry, and of its path's newest listing; with `ask` all the tracker knows.
+
+        Does not raise: where the tracker does not answer within 2 s, what is known here is the answer.
+        """
+        found = {row.id: row for row in self._known(path, entry)}
+        if ask and entry.cid:
+            for row in self.holders_of(entry.cid):
+                found.setdefault(row.id, row)
+        found.pop(self._catalogue.id, None)
+        return list(found.values())
+
+    def holders_of(self, cid: str) -> list[PeerRow]:
+        """What the tracker says: whole holders, then partial ones; [] if it does not answer."""
+        url = self._trackers.current
+        try:
+            told = self._client.get(f"{url}/v1/holders/{cid}", Holders, total=_TOTAL)
+        except RemoteError:  # the follower finds out, and says, when it is lost
+            return []
+        return [row for row in (*told.holders, *told.partial) if row.url and _is_fit(row)]
+
+    def _known(self, path: str, entry: Entry) -> Iterator[PeerRow]:
+        same = [now for now in self._catalogue.entries(path) if (now.cid, now.sha1) == (entry.cid, entry.sha1)]
+        for known in (*same, entry):
+            for id in (*known.holders, *(owner.id for owner in known.owners)):
+                row = self._catalogue.peer(id)
+                if row is not None:
+                    yield row
+
+
+def _is_fit(row: PeerRow) -> bool:
+    try:
+        check_peer(row)
+    except DataError:
+        return False
+    return True

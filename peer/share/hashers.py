@@ -1,0 +1,177 @@
+"""The threads that hash, and the queue before them.
+
+Two workers: one takes small files only, the newest first; the other takes the
+smallest large one, else a small one too. A large file is interrupted every
+64 MiB by much smaller ones, so that nothing waits for 100 GB. Both run at low
+CPU and I/O priority; what they find is committed by somebody else, so that no
+lock of the index is held at that priority.
+
+Both queues are bounded. Small files: `room` says whether a walk may go on.
+Large ones: the largest are forgotten, and `forgot` says that another walk is due.
+
+Threading: `put`, `room`, `take`, `idle` from any thread; one lock guards the queues and results.
+"""
+
+import ctypes
+import heapq
+import logging
+import os
+import platform
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from peer.beneath import Beneath
+from peer.share.hashing import Hashed, NotHashed, hash_file
+from shoal.manifest import MIB
+
+SMALL = MIB
+QUEUE_MAX = 10_000
+RESULTS_MAX = 1000
+_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
+_IOPRIO_WHO_PROCESS, _BEST_EFFORT_LOWEST = 1, (2 << 13) | 7
+log = logging.getLogger(__name__)
+
+
+@dataclass(order=True, slots=True)
+class Job:
+    """A file to hash. `key` orders: small ones by age, large ones by size."""
+
+    key: int
+    disk: str = field(compare=False)
+    path: str = field(compare=False)
+    size: int = field(compare=False)
+    closed: bool = field(compare=False)
+
+
+class Hashers:
+    """A queue of files and two threads that hash them; `wake` is called when there are results."""
+
+    def __init__(self, root: Beneath, peer: str, wake: Callable[[], None]) -> None:
+        self._root, self._peer, self._wake = root, peer, wake
+        self._small: list[Job] = []
+        self._large: list[Job] = []
+        self._queued: set[str] = set()
+        self._running = 0
+        self._results: deque[Hashed | NotHashed] = deque()
+        self._changed = threading.Condition()
+        self._stopping = False
+        self.forgot = False
+        self._threads = [
+            threading.Thread(target=self._run, args=(large,), name=f"hash-{n}", daemon=True)
+            for n, large in enumerate((False, True))
+        ]
+
+    def start(self) -> None:
+        """Starts the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ends the threads; what is being hashed is abandoned."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def put(self, disk: str, path: str, size: int, mtime: int, closed: bool) -> None:
+        """Queues a file, unless it is queued. `mtime` in nanoseconds."""
+        with self._changed:
+            if disk in self._queued:
+                return
+            self._queued.add(disk)
+            if size <= SMALL:
+                heapq.heappush(self._small, Job(-mtime, disk, path, size, closed))
+            else:
+                heapq.heappush(self._large, Job(size, disk, path, size, closed))
+                if len(self._large) > QUEUE_MAX:
+                    self._forget_largest()
+            self._changed.notify()
+
+    def _forget_largest(self) -> None:
+        self._large.sort()
+        for job in self._large[QUEUE_MAX // 2 :]:
+            self._queued.discard(job.disk)
+        del self._large[QUEUE_MAX // 2 :]
+        self.forgot = True
+
+    @property
+    def room(self) -> bool:
+        """Whether a walk may queue more."""
+        return len(self._small) < QUEUE_MAX
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is queued, being hashed, or waiting to be taken."""
+        with self._changed:
+            return not (self._small or self._large or self._running or self._results)
+
+    @property
+    def drained(self) -> bool:
+        """Whether no small file is queued: nothing more will come at once."""
+        return not self._small
+
+    def take(self, limit: int) -> list[Hashed | NotHashed]:
+        """Up to `limit` results."""
+        with self._changed:
+            taken = [self._results.popleft() for _ in range(min(limit, len(self._results)))]
+            self._changed.notify_all()
+        return taken
+
+    @property
+    def ready(self) -> int:
+        """How many results wait to be taken."""
+        return len(self._results)
+
+    def _run(self, large: bool) -> None:
+        lower_priority()
+        while True:
+            with self._changed:
+                while not self._stopping and not self._next(large):
+                    self._changed.wait()
+                if self._stopping:
+                    return
+                job = heapq.heappop(self._next(large))
+                self._running += 1
+            self._hash(job)
+
+    def _next(self, large: bool) -> list[Job]:
+        return self._large if large and self._large else self._small
+
+    def _hash(self, job: Job) -> None:
+        result = hash_file(self._root, job.disk, job.path, self._peer, job.closed, time.time, self._between)
+        with self._changed:
+            while len(self._results) >= RESULTS_MAX and not self._stopping:
+                self._changed.wait()
+            self._running -= 1
+            self._queued.discard(job.disk)
+            self._results.append(result)
+        self._wake()
+
+    def _between(self, left: int) -> bool:
+        """In the middle of a large file: hashes first what is much smaller than the rest of it."""
+        while True:
+            with self._changed:
+                if self._stopping:
+                    return False
+                queue = self._small or (self._large if self._large and self._large[0].size < left // 4 else None)
+                if not queue:
+                    return True
+                job = heapq.heappop(queue)
+                self._running += 1
+            self._hash(job)
+
+
+def lower_priority() -> None:
+    """Puts the calling thread behind others for CPU and disk.
+
+    Nice 10 and not 19: while it holds the interpreter's lock it must still be scheduled on a busy machine.
+    """
+    thread = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, 10)
+    number = _IOPRIO_SET.get(platform.machine())
+    if number is not None:
+        ctypes.CDLL(None).syscall(number, _IOPRIO_WHO_PROCESS, thread, _BEST_EFFORT_LOWEST)

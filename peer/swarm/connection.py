@@ -1,0 +1,322 @@
+"""One connection to a holder: GET over HTTP/1.1, as little of it as is needed, every limit enforced.
+
+http.client costs two to three times the CPU of this for a small answer, most of it in parsing heads as mail.
+What is accepted: 200 with the whole, or 206 with exactly the range asked for; a Content-Length that says so; identity
+encoding. No redirect is followed, no body is read beyond its length.
+
+Threading: one thread at a time; `abort` from any.
+"""
+
+import contextlib
+import errno
+import ipaddress
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Self
+
+from peer.swarm.config import SwarmConfig
+from shoal.errors import Busy, Gone, Misbehaved, Refused, RemoteError, Unreachable
+
+MAX_HEAD = 16 << 10
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: |$)")
+_ONCE = (b"content-length", b"content-range")
+_LENGTH = re.compile(rb"[0-9]{1,16}")
+_TCP_CONGESTION = getattr(socket, "TCP_CONGESTION", 13)
+
+
+class Body:
+    """The bytes of an answer, as they come. Close it in any case; the connection is kept if all of it was read.
+
+    `size` is how many there are.
+    """
+
+    def __init__(self, connection: "Connection", size: int, early: bytes) -> None:
+        self._connection, self.size = connection, size
+        self._left = size
+        self._early = memoryview(early)
+        self._mark, self._since = time.monotonic(), 0
+
+    def readinto(self, view: memoryview) -> int:
+        """Puts the next bytes into the view, as many as there are: at least one.
+
+        Raises:
+            Unreachable: the connection was lost, or is too slow.
+            Misbehaved: there are no more.
+        """
+        if self._left < len(view):
+            if not self._left:
+                raise Misbehaved("fewer bytes than asked for")
+            view = view[: self._left]
+        if self._early:
+            got = min(len(self._early), len(view))
+            view[:got] = self._early[:got]
+            self._early = self._early[got:]
+        else:
+            got = self._connection.receive_into(view)
+            self._watch_speed(got)
+        self._left -= got
+        return got
+
+    def read(self) -> bytes:
+        """All of it; raises as `readinto` does."""
+        if len(self._early) == self._left:
+            self._left = 0
+            return bytes(self._early)
+        data = bytearray(self._left)
+        view, done = memoryview(data), 0
+        while done < len(data):
+            done += self.readinto(view[done:])
+        return bytes(data)
+
+    def close(self) -> None:
+        """Ends it; what was not read is lost with the connection."""
+        self._connection.end(whole=self._left == 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _watch_speed(self, got: int) -> None:
+        self._since += got
+        now = time.monotonic()
+        passed = now - self._mark
+        config = self._connection.config
+        if passed > config.stall_timeout:
+            if self._since < config.lowest_speed * passed:
+                raise Unreachable(f"{self._connection.name} is too slow: {self._since} bytes in {passed:.1f} s")
+            self._mark, self._since = now, 0
+
+
+class Connection:
+    """A connection that is made at the first request and kept for the next."""
+
+    def __init__(
+        self, host: str, port: int, name: str, config: SwarmConfig, released: Callable[["Connection"], None]
+    ) -> None:
+        """`released` is called with this when a body that it gave was closed."""
+        self.name, self.config = name, config
+        self._released = released
+        self._host, self._port = host, port
+        self._sock: socket.socket | None = None
+        self._keep = False
+        self._aborted = False
+        self.used = 0.0
+        """When it was last given back, by the monotonic clock."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether the next request can go over it as it is."""
+        return self._sock is not None and self._keep
+
+    def get(self, target: str, first: int = 0, end: int | None = None, size: int | None = None) -> Body:
+        """Asks for the bytes first ≤ n < end of a thing of `size` bytes; all of them when `end` is None or `size`.
+
+        Raises:
+            Unreachable, Busy, Gone, Refused, Misbehaved: as their docstrings say.
+        """
+        whole = end is None or (first == 0 and end == size)
+        head = f"GET {target} HTTP/1.1\r\nHost: {self._authority}\r\nAccept-Encoding: identity\r\n"
+        if not whole:
+            assert end is not None
+            head += f"Range: bytes={first}-{end - 1}\r\n"
+        request = (head + "\r\n").encode("ascii")
+        again = self.usable
+        try:
+            answer, early = self._exchange(request)
+        except _Stale:
+            # The holder closed a kept connection, as it may at any time: no blame, a new one.
+            self.close()
+            if not again:
+                raise Unreachable(f"{self.name} closed the connection without an answer") from None
+            try:
+                answer, early = self._exchange(request)
+            except _Stale:
+                raise Unreachable(f"{self.name} closed the connection without an answer") from None
+        try:
+            length = self._checked(answer, whole, first, end, size)
+            if len(early) > length:
+                raise Misbehaved(f"{self.name} sent more than it said")
+        except RemoteError:
+            self.close()
+            raise
+        return Body(self, length, early)
+
+    def receive_into(self, view: memoryview) -> int:
+        """Some bytes off the socket, at least one. Raises Unreachable."""
+        sock = self._sock
+        try:
+            got = sock.recv_into(view) if sock is not None else 0
+        except TimeoutError:
+            raise Unreachable(f"{self.name} fell silent") from None
+        except OSError as error:
+            raise Unreachable(f"the connection to {self.name} was lost: {error.strerror}") from None
+        if not got:
+            raise Unreachable(f"{self.name} ended the connection too early")
+        return got
+
+    def end(self, whole: bool) -> None:
+        """The answer's body is over; unless it was read whole, the connection is too."""
+        if not whole or not self._keep:
+            self.close()
+        self._released(self)
+
+    def abort(self) -> None:
+        """Ends what another thread does with it, soon, with Unreachable."""
+        self._aborted = True
+        sock = self._sock
+        if sock is not None:
+            with contextlib.suppress(OSError):  # it may be over already
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Closes it; the next request would make a new one."""
+        sock, self._sock = self._sock, None
+        self._keep = False
+        if sock is not None:
+            sock.close()
+
+    @property
+    def _authority(self) -> str:
+        return f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"
+
+    def _exchange(self, request: bytes) -> "tuple[_Head, bytes]":
+        """Sends a request; (the answer's head, the body's bytes that came with it)."""
+        if self._sock is None:
+            self._connect()
+        assert self._sock is not None
+        self._keep = False
+        try:
+            self._sock.sendall(request)
+            return self._read_head()
+        except TimeoutError:
+            self.close()
+            raise Unreachable(f"{self.name} does not answer") from None
+        except OSError as error:
+            self.close()
+            if error.errno in (errno.EPIPE, errno.ECONNRESET):
+                raise _Stale from None
+            raise Unreachable(f"the connection to {self.name} was lost: {error.strerror}") from None
+
+    def _read_head(self) -> "tuple[_Head, bytes]":
+        assert self._sock is not None
+        deadline = time.monotonic() + self.config.stall_timeout
+        data = self._sock.recv(64 << 10)
+        if not data:
+            raise _Stale
+        while (cut := data.find(b"\r\n\r\n")) < 0:
+            if len(data) > MAX_HEAD or time.monotonic() > deadline:
+                self.close()
+                raise Misbehaved(f"{self.name} sends a head without an end")
+            more = self._sock.recv(64 << 10)
+            if not more:
+                self.close()
+                raise Unreachable(f"{self.name} ended the connection too early")
+            data += more
+        return _Head(data[:cut], self.name), data[cut + 4 :]
+
+    def _checked(self, head: "_Head", whole: bool, first: int, end: int | None, size: int | None) -> int:
+        """The length of the body, if the answer is the one that was asked for."""
+        status, fields = head.status, head.fields
+        if status in (404, 410, 416):
+            raise Gone(f"{self.name} does not have it")
+        if status in (429, 503):
+            raise Busy(f"{self.name} says: later")
+        if 400 <= status < 500:
+            raise Refused(f"{self.name} refused: {status}", status)
+        if status != (200 if whole else 206):
+            raise Misbehaved(f"{self.name} answered {status} when asked for {'all' if whole else 'a range'}")
+        if fields.get(b"content-encoding", b"identity").lower() != b"identity" or b"transfer-encoding" in fields:
+            raise Misbehaved(f"{self.name} encoded what was asked for as it is")
+        text = fields.get(b"content-length", b"")
+        if not _LENGTH.fullmatch(text):
+            raise Misbehaved(f"{self.name} does not say how long its answer is")
+        length = int(text)
+        if end is not None and length != end - first:
+            raise Misbehaved(f"{self.name} sends {length} bytes where {end - first} were asked for")
+        if not whole and end is not None:
+            span = b"bytes %d-%d/%d" % (first, end - 1, size or 0)
+            if fields.get(b"content-range", b"").lower() != span:  # the unit is case-insensitive, the rest has one form
+                raise Misbehaved(f"{self.name} sends another range than was asked for")
+        self._keep = head.minor == 1 and b"close" not in fields.get(b"connection", b"").lower()
+        return length
+
+    def _connect(self) -> None:
+        deadline = time.monotonic() + self.config.connect_timeout
+        family, address = resolve(self._host, self._port, self.config.connect_timeout)
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        self._sock = sock  # at once, so that abort finds it
+        try:
+            sock.settimeout(max(0.05, deadline - time.monotonic()))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(OSError):  # not loaded in every kernel; a matter of speed only
+                sock.setsockopt(socket.IPPROTO_TCP, _TCP_CONGESTION, b"cubic")
+            if self._aborted:
+                raise Unreachable("the program ends")
+            sock.connect(address)
+            sock.settimeout(self.config.stall_timeout)
+        except TimeoutError:
+            self.close()
+            raise Unreachable(f"no connection to {self.name} within {self.config.connect_timeout} s") from None
+        except OSError as error:
+            self.close()
+            raise Unreachable(f"no connection to {self.name}: {error.strerror or error}") from None
+        except Unreachable:
+            self.close()
+            raise
+
+
+class _Stale(Exception):
+    """The other side closed the connection before it answered anything."""
+
+
+class _Head:
+    """An answer's status line and fields; names in lower case."""
+
+    __slots__ = ("fields", "minor", "status")
+
+    def __init__(self, data: bytes, name: str) -> None:
+        first, *lines = data.split(b"\r\n")
+        match = _STATUS.match(first)
+        if match is None:
+            raise Misbehaved(f"{name} does not speak HTTP")
+        self.minor, self.status = int(match[1]), int(match[2])
+        self.fields: dict[bytes, bytes] = {}
+        for line in lines:
+            key, colon, value = line.partition(b":")
+            key = key.lower()
+            value = value.strip()
+            if not colon or (key in _ONCE and self.fields.get(key, value) != value):
+                raise Misbehaved(f"{name} sent a head that cannot be read")
+            self.fields[key] = value
+
+
+def resolve(host: str, port: int, timeout: float) -> tuple[int, tuple[str, int]]:
+    """(address family, socket address) of a host, which is nearly always a literal address.
+
+    Raises:
+        Unreachable: the name is not known, or not within the timeout: the system's resolver has none of its own.
+    """
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        pass
+    else:
+        return socket.AF_INET6 if address.version == 6 else socket.AF_INET, (host, port)
+    found: list[tuple[int, tuple[str, int]]] = []
+
+    def ask() -> None:
+        with contextlib.suppress(OSError):  # then nothing is found, which is the answer
+            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            found.append((family, (str(address[0]), port)))
+
+    thread = threading.Thread(target=ask, name="resolve", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if not found:
+        raise Unreachable(f"the name {host} leads nowhere")
+    return found[0]

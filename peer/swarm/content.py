@@ -1,0 +1,67 @@
+"""What the swarm asks of a content being read; there are three kinds: `Small`, `Download`, `Legacy`."""
+
+from abc import ABC, abstractmethod
+
+from peer.messages import Kept
+from peer.swarm.plan import Window
+
+
+class Content(ABC):
+    """One content that handles are open on.
+
+    Threading: any thread, any method; the swarm sees to it that `dispose` is called when no handle is open, and that
+    none is opened meanwhile.
+    """
+
+    cid: str
+    """The content's id; "" while it is not known."""
+    size: int
+    """Bytes."""
+    lingers = True
+    """Whether it is worth having for a while after its last handle was closed."""
+
+    @property
+    @abstractmethod
+    def active(self) -> bool:
+        """Whether anything is being fetched just now."""
+
+    @property
+    @abstractmethod
+    def partly_here(self) -> bool:
+        """Whether bytes of it are here."""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the scanner has it, so that nothing need stay here."""
+        return False
+
+    @abstractmethod
+    def read(self, window: Window, offset: int, size: int) -> bytes:
+        """Bytes of a handle whose window this is; the range lies in the file. Raises as `Reader.read`."""
+
+    @abstractmethod
+    def kept(self, message: Kept) -> None:
+        """The scanner's answer to a `Keep` of this content."""
+
+    @abstractmethod
+    def dispose(self, wait: float = 0.0) -> bool:
+        """Gives everything back once nothing is under way, for which it waits up to `wait` seconds; whether it did.
+
+        Pieces stay on disk, unless the scanner took the file.
+        """
+
+    def open(self) -> None:  # noqa: B027 - most need nothing
+        """A handle is opened: learns what must be known for that. Raises RemoteError."""
+
+    def window(self) -> Window:
+        """A new handle's window."""
+        return Window(self.size)
+
+    def leave(self, window: Window) -> None:  # noqa: B027
+        """A handle was closed."""
+
+    def wake(self) -> None:  # noqa: B027
+        """The program ends: what waits here looks at that."""
+
+    def lost(self, number: int) -> None:  # noqa: B027
+        """A piece that was only in memory had to go."""

@@ -1,0 +1,75 @@
+"""Hands what is whole to the scanner, off the reader's path, and remembers what it waits for.
+
+Threading: `offer` and `answered` from any thread; one thread of its own sends. A lock guards what is outstanding.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from peer.messages import Keep
+
+PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0)
+"""Seconds between attempts when the scanner is not there; it is started again by itself."""
+PATIENCE = 60.0
+"""Seconds after which an answer is not waited for any more: the scanner was started again and knows nothing of it."""
+log = logging.getLogger(__name__)
+
+
+class Keeper:
+    """Sends `Keep` messages, at most `limit` bytes of file data outstanding."""
+
+    def __init__(self, keep: Callable[[Keep], bool], limit: int, closing: threading.Event) -> None:
+        self._keep, self._limit, self._closing = keep, limit, closing
+        self._lock = threading.Lock()
+        self._waiting: dict[str, tuple[float, int]] = {}
+        self._size = 0
+        self._thread = ThreadPoolExecutor(1, "swarm-keep")
+
+    def offer(self, message: Keep) -> bool:
+        """Sends it soon. False if too much is outstanding; True also when this content is offered already."""
+        size = len(message.data or b"")
+        now = time.monotonic()
+        with self._lock:
+            if message.cid in self._waiting and now - self._waiting[message.cid][0] < PATIENCE:
+                return True
+            if self._size + size > self._limit:
+                self._forget_old(now)
+                if self._size + size > self._limit:
+                    return False
+            self._remove(message.cid)
+            self._waiting[message.cid] = (now, size)
+            self._size += size
+        try:
+            self._thread.submit(self._send, message)
+        except RuntimeError:  # closed meanwhile
+            self.answered(message.cid)
+            return False
+        return True
+
+    def answered(self, cid: str) -> None:
+        """The scanner said what became of it."""
+        with self._lock:
+            self._remove(cid)
+
+    def close(self) -> None:
+        """Sends nothing more, and waits for the one under way."""
+        self._thread.shutdown(cancel_futures=True)
+
+    def _send(self, message: Keep) -> None:
+        for pause in (*PAUSES, None):
+            if self._keep(message):
+                return
+            if pause is None or self._closing.wait(pause):
+                break
+        log.warning("the scanner takes no downloads; they are served from where they are")
+        self.answered(message.cid)
+
+    def _forget_old(self, now: float) -> None:
+        for cid in [cid for cid, (sent, _) in self._waiting.items() if now - sent >= PATIENCE]:
+            self._remove(cid)
+
+    def _remove(self, cid: str) -> None:
+        self._size -= self._waiting.pop(cid, (0.0, 0))[1]

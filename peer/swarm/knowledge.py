@@ -1,0 +1,68 @@
+"""What must be known of a content of several pieces: its manifest, and which pieces a partial holder has."""
+
+import time
+
+from peer.swarm.commons import Commons
+from peer.swarm.holders import Holders
+from peer.swarm.pieces import PiecesReader, flags_of
+from peer.swarm.source import Source, by_cid
+from shoal.errors import BadManifest, DataError, Misbehaved
+from shoal.manifest import Cid, Manifest, manifest_length
+from shoal.wire import PeerRow
+
+MAX_LENGTH = 64 << 20
+"""Bytes of a manifest at most: that of a file of 13 TiB."""
+
+
+def fetch_manifest(holders: Holders, commons: Commons, cid: str, size: int) -> Manifest:
+    """The manifest of a content of `size` bytes.
+
+    Raises:
+        RemoteError: nobody gives it.
+        DataError: it would be too long.
+    """
+    length = manifest_length(size)
+    if length > MAX_LENGTH:
+        raise DataError(f"a file of {size} bytes is too large")
+
+    def get(_: PeerRow, source: Source) -> Manifest:
+        with source.get(f"{by_cid(cid)}/manifest", 0, length, length) as body:
+            return _decode(body.read(), cid, size)
+
+    found = _on_disk(commons, cid, size)
+    return found or holders.first(get, time.monotonic() + commons.config.read_timeout, seeds=False)
+
+
+def fetch_flags(source: Source, cid: str, count: int) -> bytes:
+    """One byte a piece, 1 for those that the holder has.
+
+    Raises:
+        Misbehaved: it does not say so in the way it should.
+        RemoteError: see `Source.get`.
+    """
+    length = -(-count // 8)
+    with source.get(f"{by_cid(cid)}/pieces", 0, length, length) as body:
+        try:
+            return flags_of(body.read(), count)
+        except DataError as error:
+            raise Misbehaved(f"{source.name}: {error}") from None
+
+
+def _decode(body: bytes, cid: str, size: int) -> Manifest:
+    manifest = Manifest.decode(body, Cid(cid))
+    if manifest.size != size:
+        raise BadManifest(f"the manifest of {cid[:12]} is of another size than the entry")
+    return manifest
+
+
+def _on_disk(commons: Commons, cid: str, size: int) -> Manifest | None:
+    """The manifest of a download that began earlier; one that does not fit is as good as none."""
+    reader = PiecesReader.open(commons.layout, cid)
+    if reader is None:
+        return None
+    try:
+        return _decode(reader.manifest(), cid, size) if reader.size == size else None
+    except (BadManifest, OSError):
+        return None
+    finally:
+        reader.close()

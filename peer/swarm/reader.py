@@ -1,0 +1,61 @@
+"""An open handle on one version of a file."""
+
+import time
+from collections.abc import Callable
+from typing import Self
+
+from peer.swarm.content import Content
+
+
+class Reader:
+    """An open handle on one version of a file. `cid` is "" for a file of the seed's protocol, until it was read.
+
+    Threading: any thread; several reads at a time are fine. A read under way when it is closed ends as it would.
+    """
+
+    def __init__(self, content: Content, observe: Callable[[float], None], closed: Callable[[], None]) -> None:
+        self._content, self._observe, self._closed = content, observe, closed
+        self._window = content.window()
+        self._open = True
+
+    @property
+    def cid(self) -> str:
+        """The content's id."""
+        return self._content.cid
+
+    @property
+    def size(self) -> int:
+        """The content's size in bytes."""
+        return self._content.size
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` verified bytes from `offset` on; fewer only at the end of the file. Waits until they are here.
+
+        Raises:
+            Unreachable: nobody alive has it; or nothing useful came for the read timeout; or the program ends.
+            Gone: all who are listed as holders say that they do not have it any more.
+            Lied, Misbehaved: nobody gives it, and somebody gave what was wrong.
+            LocalError: this machine's disk fails.
+            DataError: the file is larger than can be checked.
+        """
+        size = min(size, self._content.size - offset)
+        if size <= 0 or offset < 0:
+            return b""
+        began = time.monotonic()
+        try:
+            return self._content.read(self._window, offset, size)
+        finally:
+            self._observe(time.monotonic() - began)
+
+    def close(self) -> None:
+        """Ends the handle; again is harmless."""
+        if self._open:
+            self._open = False
+            self._content.leave(self._window)
+            self._closed()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,113 @@
+"""Contents of at most one piece: one request, made by the reading thread itself; in memory until kept.
+
+No manifest is fetched: it is computed from the bytes, and its cid must be the one asked for.
+"""
+
+import threading
+import time
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+
+from peer.messages import Kept
+from peer.swarm.commons import Commons, keep_message
+from peer.swarm.content import Content
+from peer.swarm.holders import Holders
+from peer.swarm.plan import Window
+from peer.swarm.source import Source, by_cid, by_path
+from shoal.errors import Lied, Unreachable
+from shoal.manifest import Manifest, manifest_of
+from shoal.names import SafePath
+from shoal.wire import Entry, PeerRow
+
+
+class Small(Content):
+    """A content of at most one piece.
+
+    Threading: any thread; the lock guards the fetch under way, on which others wait without it.
+    """
+
+    lingers = False  # what matters is in `Memory`
+
+    def __init__(self, path: SafePath, entry: Entry, commons: Commons) -> None:
+        assert entry.size is not None
+        self.cid, self.size = entry.cid, entry.size
+        self._path, self._entry, self._commons = path, entry, commons
+        self._holders = Holders(path, entry, commons)
+        self._lock = threading.Lock()
+        self._flight: Future[bytes] | None = None
+        self._kept = False
+
+    @property
+    def active(self) -> bool:
+        """Whether it is being fetched just now."""
+        return self._flight is not None
+
+    @property
+    def partly_here(self) -> bool:
+        """Whether a byte of it is here."""
+        return self._commons.memory.get(self.cid, 0) is not None
+
+    def read(self, window: Window, offset: int, size: int) -> bytes:
+        """See `Reader.read`."""
+        data = self._commons.memory.get(self.cid, 0)
+        if data is None:
+            data = self._fetch_once()
+        return data if offset == 0 and size >= len(data) else data[offset : offset + size]
+
+    def kept(self, message: Kept) -> None:
+        """See `Content.kept`: memory is let go when the last handle is."""
+        self._kept = bool(message.place)
+
+    def dispose(self, wait: float = 0.0) -> bool:
+        """Nobody has it open any more."""
+        if self._kept:
+            self._commons.memory.drop(self.cid)
+        return True
+
+    def _fetch_once(self) -> bytes:
+        with self._lock:
+            flight = self._flight
+            mine = flight is None
+            if flight is None:
+                flight = self._flight = Future()
+        if not mine:
+            # The one that fetches ends by its own deadline; a little later than that something is wrong with it.
+            try:
+                return flight.result(2 * self._commons.config.read_timeout)
+            except FutureTimeout:
+                raise Unreachable("another read of the same file does not end") from None
+        try:
+            data = self._fetch()
+        except BaseException as error:
+            flight.set_exception(error)
+            raise
+        else:
+            flight.set_result(data)
+            return data
+        finally:
+            with self._lock:
+                self._flight = None
+
+    def _fetch(self) -> bytes:
+        commons = self._commons
+        deadline = time.monotonic() + commons.config.read_timeout
+        if self.size:
+            manifest, data = self._holders.first(self._get, deadline)
+        else:
+            manifest, data = self._checked(b"", "an entry")
+        commons.memory.put(self.cid, 0, data)
+        commons.keeper.offer(keep_message(self._path, self._entry, manifest, data))
+        return data
+
+    def _get(self, row: PeerRow, source: Source) -> tuple[Manifest, bytes]:
+        target = by_path(self._path) if row.seed else by_cid(self.cid)
+        with source.get(target, 0, self.size, self.size) as body:
+            answer = self._checked(body.read(), source.name)
+        self._commons.counters.fetched(source.name, self.size)
+        return answer
+
+    def _checked(self, data: bytes, whose: str) -> tuple[Manifest, bytes]:
+        manifest = manifest_of(data)
+        if manifest.cid != self.cid:
+            raise Lied(f"{whose} gave other bytes than {self.cid[:12]}")
+        return manifest, data

@@ -1,0 +1,269 @@
+"""All contents being read, by cid; opens readers, hands what is whole to the scanner.
+
+Threading: any thread. `_changed` guards the tables and is not held while a content works, waits or is given back.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
+
+from peer.layout import Layout
+from peer.messages import Keep, Kept
+from peer.swarm.bench import Bench
+from peer.swarm.commons import Commons, FindHolders
+from peer.swarm.config import SwarmConfig
+from peer.swarm.content import Content
+from peer.swarm.counters import Counters, Stats
+from peer.swarm.download import Download
+from peer.swarm.keeper import Keeper
+from peer.swarm.legacy import Legacy, remove_unfinished
+from peer.swarm.memory import Memory
+from peer.swarm.pieces import CHECKED, PiecesReader
+from peer.swarm.reader import Reader
+from peer.swarm.small import Small
+from peer.swarm.source import HttpSources, Sources
+from shoal.manifest import piece_size
+from shoal.names import SafePath
+from shoal.wire import Entry
+
+LINGERING = 64
+"""Contents that nobody has open and that are kept ready for the next reader, at most: each has two descriptors."""
+GRACE = 3.0
+"""Seconds for which `close` waits for reads that are on their way out."""
+log = logging.getLogger(__name__)
+
+
+class _Use:
+    """How many readers have a content open; since when none has; whether it is being given back."""
+
+    __slots__ = ("content", "leaving", "left", "readers")
+
+    def __init__(self, content: Content) -> None:
+        self.content = content
+        self.readers = 0
+        self.left = 0.0
+        self.leaving = False
+
+
+class Swarm:
+    """Bytes from other peers."""
+
+    def __init__(
+        self,
+        config: SwarmConfig,
+        layout: Layout,
+        find_holders: FindHolders,
+        keep: Callable[[Keep], bool],
+        sources: Sources | None = None,
+        observe: Callable[[float], None] = lambda seconds: None,
+    ) -> None:
+        """`keep` sends a message to the scanner, False if it is not there just now; it may block for a short time.
+        `sources` are the holders, over HTTP unless a test has others. `observe` hears how long each read took.
+
+        Raises:
+            LocalError: `.shoal/partial/` cannot be used.
+        """
+        self._config, self._observe = config, observe
+        closing = threading.Event()
+        self._commons = Commons(
+            config=config,
+            layout=layout,
+            find=find_holders,
+            bench=Bench(),
+            sources=sources or HttpSources(config),
+            memory=Memory(config.memory, self._lost),
+            counters=Counters(),
+            keeper=Keeper(keep, config.memory, closing),
+            fetching=ThreadPoolExecutor(config.threads, "swarm-fetch"),
+            checking=ThreadPoolExecutor(1, "swarm-check", initializer=_be_nice),
+            closing=closing,
+        )
+        self._changed = threading.Condition()
+        self._uses: dict[str, _Use] = {}
+        self._idle: OrderedDict[str, _Use] = OrderedDict()
+        self._seeds: dict[str, Content] = {}
+        self._sweeper: threading.Thread | None = None
+        remove_unfinished(self._commons)
+
+    def open(self, path: SafePath, entry: Entry) -> Reader:
+        """A handle on this version. Touches the network only for a file whose size is not known.
+
+        Raises:
+            RemoteError: the size is not known, and nobody tells; or this content turned out to be wrong.
+            Unreachable: the program ends.
+        """
+        self._commons.check_open()
+        self._commons.check_condemned(entry.cid)
+        key = entry.cid or f"{entry.sha1} {path}"
+        with self._changed:
+            while (use := self._uses.get(key)) is not None and use.leaving:
+                self._changed.wait()
+            if use is None:
+                use = self._uses[key] = _Use(self._make(path, entry))
+            use.readers += 1
+            self._idle.pop(key, None)
+            self._start_sweeper()
+        try:
+            use.content.open()
+        except BaseException:
+            self._leave(key, use)
+            raise
+        return Reader(use.content, self._observe, lambda: self._leave(key, use))
+
+    def state(self, entry: Entry) -> Literal["partial", "remote", "unreachable"]:
+        """How much of a version that is not whole here could be read now, without asking anybody.
+
+        "partial": some of its pieces are here; "remote": none, and a listed holder is not known to be dead.
+        """
+        use = self._uses.get(entry.cid)
+        if (use is not None and use.content.partly_here) or self._commons.memory.get(entry.cid, 0) is not None:
+            return "partial"
+        if use is None and entry.cid and self._on_disk(entry.cid):
+            return "partial"
+        now = time.monotonic()
+        if all(self._commons.bench.dead(holder, now) for holder in entry.holders):
+            return "unreachable"
+        return "remote"
+
+    def kept(self, message: Kept) -> None:
+        """The scanner's answer to a `Keep`: what is kept is let go here, what is not stays and is served from here."""
+        self._commons.keeper.answered(message.cid)
+        if not message.place:
+            self._commons.say_once(f"a download was not kept: {message.why}")
+        with self._changed:
+            use = self._uses.get(message.cid)
+            content = use.content if use else self._seeds.get(message.cid)
+            self._seeds.pop(message.cid, None)
+        if content is not None:
+            content.kept(message)
+        if message.place and use is None:
+            self._commons.memory.drop(message.cid)
+            self._remove_marks(message.cid)
+        elif message.place and use is not None and not use.readers:
+            self._let_go(message.cid, use)
+
+    def stats(self) -> Stats:
+        """What was counted since the start."""
+        with self._changed:
+            active = sum(use.content.active for use in self._uses.values())
+        return self._commons.counters.stats(active, self._commons.memory.size)
+
+    def close(self) -> None:
+        """Ends: every waiting read gets an error at once, connections and files are closed, pieces stay on disk."""
+        commons = self._commons
+        commons.closing.set()
+        commons.sources.close()
+        with self._changed:
+            contents = [use.content for use in self._uses.values()] + list(self._seeds.values())
+            self._uses.clear()
+            sweeper = self._sweeper
+        for content in contents:
+            content.wake()
+        commons.fetching.shutdown()
+        commons.checking.shutdown()
+        commons.keeper.close()
+        if sweeper is not None:
+            sweeper.join()
+        deadline = time.monotonic() + GRACE
+        for content in contents:
+            if not content.dispose(max(0.0, deadline - time.monotonic())):
+                log.warning("a read does not end; its file is not closed")
+
+    def _make(self, path: SafePath, entry: Entry) -> Content:
+        if not entry.cid or entry.size is None:
+            return Legacy(path, entry, self._commons, self._identified)
+        if entry.size <= piece_size(entry.size):
+            return Small(path, entry, self._commons)
+        return Download(path, entry, self._commons, self._settled)
+
+    def _leave(self, key: str, use: _Use) -> None:
+        with self._changed:
+            use.readers -= 1
+            if use.readers:
+                return
+            use.left = time.monotonic()
+            self._idle[key] = use
+            self._start_sweeper()
+            over = [] if use.content.lingers else [(key, use)]
+            if len(self._idle) > LINGERING:
+                over.append(next(iter(self._idle.items())))
+        for old in over:
+            self._let_go(*old)
+
+    def _let_go(self, key: str, use: _Use) -> None:
+        """Gives a content back that nobody has open; it stays in the table while that does not succeed."""
+        with self._changed:
+            if use.readers or use.leaving or self._uses.get(key) is not use:
+                return
+            use.leaving = True
+        gone = use.content.dispose()
+        with self._changed:
+            use.leaving = False
+            if gone and self._uses.get(key) is use:
+                del self._uses[key]
+                self._idle.pop(key, None)
+            self._changed.notify_all()
+
+    def _settled(self, content: Download) -> None:
+        use = self._uses.get(content.cid)
+        if use is not None and not use.readers and content.is_kept:
+            self._let_go(content.cid, use)
+
+    def _identified(self, content: Legacy) -> None:
+        with self._changed:
+            self._seeds[content.cid] = content
+
+    def _lost(self, cid: str, number: int) -> None:
+        use = self._uses.get(cid)
+        if use is not None:
+            use.content.lost(number)
+
+    def _on_disk(self, cid: str) -> bool:
+        reader = PiecesReader.open(self._commons.layout, cid)
+        if reader is None:
+            return False
+        try:
+            return CHECKED in reader.flags()
+        finally:
+            reader.close()
+
+    def _remove_marks(self, cid: str) -> None:
+        """The scanner took the data of a download that is not open here: what described it goes too."""
+        for kind in ("bits", "manifest"):
+            try:
+                (self._commons.layout.partial / f"{cid}.{kind}").unlink(missing_ok=True)
+            except OSError as error:
+                log.warning("cannot remove what is left of a download: %s", error)
+
+    def _start_sweeper(self) -> None:
+        if self._sweeper is None and not self._commons.closing.is_set():
+            self._sweeper = threading.Thread(target=self._sweep, name="swarm-sweep", daemon=True)
+            self._sweeper.start()
+
+    def _sweep(self) -> None:
+        """Lets go what nobody used for long; ends when there is nothing left that will have to go."""
+        timeout = self._config.idle_timeout
+        while not self._commons.closing.wait(timeout / 2):
+            now = time.monotonic()
+            connected = self._commons.sources.sweep(now)
+            with self._changed:
+                old = [(key, use) for key, use in self._idle.items() if now - use.left >= timeout]
+            for key, use in old:
+                self._let_go(key, use)
+            with self._changed:
+                if not connected and not self._idle:
+                    self._sweeper = None
+                    return
+
+
+def _be_nice() -> None:
+    """The calling thread, and no other of the process, gives way to those that readers wait for."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+    except OSError as error:
+        log.debug("no lower priority for checking: %s", error)

@@ -1,0 +1,124 @@
+from unittest.mock import patch
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peer import announcer
+from peer.announcer import Card, Talk
+from peer.share.rows import Row
+from shoal.errors import Refused
+from shoal.wire import Item
+from tests.support.index_fake import FakeIndex
+from tests.support.tracker_fake import FakeTracker
+
+ME = "5" * 64
+PATHS = ["a", "b/c", "b/d", "e"]
+CIDS = ["1" * 64, "2" * 64]
+
+rows = st.builds(
+    lambda path, cid, kind, rev, state: Row(path, cid, kind, 1, rev, cid[:40], revs={ME: rev}, state=state),
+    st.sampled_from(PATHS),
+    st.sampled_from(CIDS),
+    st.sampled_from(["own", "gone"]),
+    st.integers(1, 3),
+    st.sampled_from(["ok", "ok", "ok", "moving"]),
+)
+actions = st.one_of(
+    st.tuples(st.just("change"), rows),
+    st.tuples(st.just("change while it is read"), rows),
+    st.tuples(st.just("say"), st.sampled_from(["heard", "heard", "request lost", "reply lost"])),
+    st.tuples(st.just("the tracker restarts")),
+    st.tuples(st.just("another tracker")),
+    st.tuples(st.just("old losses are forgotten")),
+    st.tuples(st.just("the peer restarts")),
+    st.tuples(st.just("the index is made anew")),
+    st.tuples(st.just("the index is lost")),
+)
+
+
+class World:
+    def __init__(self) -> None:
+        self.trackers = [FakeTracker(), FakeTracker()]
+        self.index = FakeIndex()
+        self.epoch = 0
+        self.the_peer_restarts()
+
+    @property
+    def tracker(self) -> FakeTracker:
+        return self.trackers[0]
+
+    def act(self, kind, *values) -> None:
+        getattr(self, kind.replace(" ", "_"))(*values)
+
+    def change(self, row):
+        self.index.put(row)
+
+    def change_while_it_is_read(self, row):
+        self.index.meanwhile.append(lambda: self.index.put(row))
+
+    def say(self, fate):
+        message = self.talk.next()
+        if fate == "request lost":
+            return self.talk.lost(message)
+        try:
+            self.tracker.announce(message)
+        except Refused as error:
+            assert error.need == "all", error
+            return self.talk.lost(message) if fate == "reply lost" else self.talk.send_all(message)
+        return self.talk.lost(message) if fate == "reply lost" else self.talk.agreed(message)
+
+    def the_tracker_restarts(self):
+        self.tracker.restart()
+
+    def another_tracker(self):
+        self.trackers.reverse()
+        self.talk.elsewhere()
+
+    def old_losses_are_forgotten(self):
+        self.index.forget_gone()
+
+    def the_peer_restarts(self):
+        self.epoch += 10
+        self.talk = Talk(Card(ME, "", "me", 1), self.index, self.epoch)
+
+    def the_index_is_made_anew(self):
+        self.index = FakeIndex()
+        self.the_peer_restarts()
+
+    def the_index_is_lost(self):
+        """While the peer runs."""
+        self.index.rows.clear()
+        self.index.sequence = self.index.oldest = 0
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(actions, max_size=30), st.integers(1, 3))
+def test_the_tracker_s_list_becomes_the_index_s(steps, page):
+    """Invariant: after any changes, losses and restarts, a few messages later the tracker's list is the index's."""
+    with patch.object(announcer, "PAGE", page):
+        world = World()
+        for step in steps:
+            world.act(*step)
+        limit = 40 + 4 * len(world.index.meanwhile)
+        world.say("heard")
+        for _ in range(limit):
+            if not world.talk.busy:
+                break
+            world.say("heard")
+        world.say("heard")
+        assert not world.talk.busy
+    lease = world.tracker.leases[ME]
+    assert sorted(map(str, lease.items.values())) == sorted(str(row.item()) for row in world.index.announced())
+    assert lease.sequence == world.index.sequence
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.builds(lambda n, size: (n, size), st.integers(0, 99), st.integers(1, 4000)), max_size=60))
+def test_every_message_fits(files):
+    """Invariant: whatever the names, a page of the list is never empty, and under the limit of bytes and of items."""
+    items = [Item(f"{n}/" + "x" * size, "1" * 64, "own", 1, 1, "2" * 40, revs={ME: 1}) for n, size in files]
+    with patch.object(announcer, "_FULL", 10_000), patch.object(announcer, "PAGE", 9):
+        pages = list(announcer._pages(items))
+    assert [item for page in pages for item in page] == items
+    assert all(1 <= len(page) <= 9 for page in pages)
+    assert all(len(page) == 1 or sum(len(item.path) for item in page) < 10_000 for page in pages)
