@@ -251,8 +251,10 @@ class Announcer:
         self._wake.set()
 
     def stop(self, timeout: float = 3.0) -> None:
-        """Ends the thread and gives the lease back, all within `timeout` seconds."""
+        """Ends the thread and gives the lease back, all within `timeout` seconds. Done twice it is done once."""
         ends = time.monotonic() + timeout
+        if self._stopping.is_set():
+            return
         self._stopping.set()
         self._wake.set()
         if self._thread.ident is not None:

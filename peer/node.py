@@ -24,6 +24,7 @@ from peer.catalogue.holders import Directory
 from peer.catalogue.own import OwnShare
 from peer.catalogue.trackers import Trackers
 from peer.config import PeerConfig
+from peer.following import Following
 from peer.http.app import Control, make_app
 from peer.http.guard import Guard
 from peer.http.serve import HttpPort
@@ -43,6 +44,7 @@ from shoal.errors import Busy, Gone, LocalError, Refused, UsageError
 from shoal.http import Client
 from shoal.names import printable
 from shoal.units import show_address
+from shoal.wire import Entry
 
 log = logging.getLogger(__name__)
 _FIRST = 3.0
@@ -69,6 +71,8 @@ class Node:
         self._progress = ScanProgress()
         self._opened = threading.Event()
         self._forgetting: dict[str, Future[str]] = {}
+        self._following: Following | None = None
+        self._announcer: Announcer | None = None
         self._endings: list[Callable[[], object]] = []
         self.failed = threading.Event()
 
@@ -93,15 +97,23 @@ class Node:
         client = Client()
         trackers = Trackers([f"http://{show_address(*address)}" for address in config.trackers], client)
         self._catalogue = Catalogue(self._identity.id, config.name)
-        self._own = OwnShare(self._catalogue, index, self._scanner.send)
-        self._catalogue.changed_by(self._own.look)
-        self._follower = Follower(self._catalogue, trackers, client, self._own.look_at_all)
+        own = OwnShare(self._catalogue, index, self._scanner.send)
+        self._catalogue.changed_by(own.look)
+        self._follower = Follower(self._catalogue, trackers, client, own.look_at_all)
         port = self._socket.getsockname()[1]
         card = Card(
             self._identity.id, self._identity.secret, config.name, port, config.advertise, self._follower.hint_port
         )
-        self._announcer = Announcer(card, index, trackers, client, self._follower.heard)
-        self._own.update()
+        announcer = self._announcer = Announcer(card, index, trackers, client, self._follower.heard)
+        own.update()
+
+        def follow() -> None:
+            own.update()
+            announcer.changed()
+
+        self._following = Following(follow)
+        self._following.start()
+        self._endings.append(self._following.stop)
 
         directory = Directory(self._catalogue, trackers, client)
         status = self._status = Status(
@@ -118,7 +130,6 @@ class Node:
         self._vfs = Vfs(
             self._catalogue, self._swarm, files, index, layout, status.text, lambda path: self._scanner.send(Rescan(path))
         )
-        self._ready_to_follow = True
 
         guard = Guard(_bound(config.http[0]), self._hosts(), config.token, config.open)
         if config.open:
@@ -139,7 +150,7 @@ class Node:
         )
         self._data.start()
         self._endings.append(self._data.stop)
-        self._announcer.start()
+        announcer.start()
         self._follower.start()
         self._endings.append(lambda: self._follower.stop(0.5))
         self._wait_for_catalogue(stop)
@@ -162,7 +173,7 @@ class Node:
     def stop(self) -> None:
         """Ends everything, the newest first; gives the lease back meanwhile."""
         leaving = None
-        if hasattr(self, "_announcer"):
+        if self._announcer is not None:
             leaving = threading.Thread(target=self._announcer.stop, args=(self._config.leave_timeout,), daemon=True)
             leaving.start()
         for end in reversed(self._endings):
@@ -210,9 +221,8 @@ class Node:
             case Opened():
                 self._opened.set()
             case Changed():
-                if hasattr(self, "_ready_to_follow"):
-                    self._own.update()
-                    self._announcer.changed(message.sequence)
+                if self._following is not None:
+                    self._following.wake()
             case Progress():
                 self._told.progress = message
                 self._progress.update(message)
@@ -227,7 +237,7 @@ class Node:
             case Served():
                 pass  # the data server's, which says it on its own channel
 
-    def _state(self, path: str, entry: object) -> str:
+    def _state(self, path: str, entry: Entry) -> str:
         return self._vfs.state(path, entry)
 
     def _hosts(self) -> frozenset[str]:

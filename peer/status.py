@@ -5,6 +5,7 @@ Threading: any thread may ask; the counters that messages feed are replaced whol
 
 import shutil
 import time
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from shoal import __version__
 from shoal.errors import Gone
 from shoal.http import Client
 from shoal.names import printable
-from shoal.wire import Entry
+from shoal.wire import PAGE, Entry
 
 _SKIPS = 100
 """Skipped files that are told by name; the rest is counted."""
@@ -167,8 +168,8 @@ class Status(Collector):
         """The status for `.shoal/status`."""
         return msgspec.json.format(msgspec.json.encode(self.status()), indent=2) + b"\n"
 
-    def ls(self, path: str) -> dict[str, Any]:
-        """The folder at this shown path, or the one file.
+    def ls(self, path: str, after: str = "") -> dict[str, Any]:
+        """The folder at this shown path, or the one file: a page of names after `after`, and `next` if there are more.
 
         Raises:
             Gone: there is no such path.
@@ -180,7 +181,11 @@ class Status(Collector):
         if isinstance(found, File):
             return {"path": path, "entries": [self._line(found.name, found)]}
         children = found.children
-        return {"path": path, "entries": [self._line(name, children[name]) for name in sorted(children)]}
+        names = sorted(children)
+        at = bisect_right(names, after) if after else 0
+        page = names[at : at + PAGE]
+        told = {"path": path, "entries": [self._line(name, children[name]) for name in page]}
+        return told | {"next": page[-1]} if at + PAGE < len(names) else told
 
     def _line(self, name: str, child: File | Folder) -> dict[str, Any]:
         if isinstance(child, Folder):

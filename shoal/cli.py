@@ -163,13 +163,13 @@ def forget(remote: Remote, as_json: bool, path: str) -> None:
 
 
 class File(msgspec.Struct, frozen=True):
-    """One line of a listing. `size` in bytes, `mtime` ISO 8601 UTC; either is None where it is not known."""
+    """One line of a listing. `size` in bytes, `mtime` ISO 8601 UTC; None where it is not known."""
 
     name: str
     type: str
     size: int | None = None
     mtime: str | None = None
-    cid: str = ""
+    cid: str | None = None
     state: str = ""
     owners: list[str] = []
 
@@ -221,7 +221,7 @@ def _typed(answer: dict[str, Any], kind: type[T]) -> T:
 
 def _print_json(value: object) -> None:
     """ASCII only, so that no name steers a terminal, and still the same JSON."""
-    click.echo(json.dumps(value, indent=2).replace("\x7f", "\\u007f"))
+    click.echo(json.dumps(value, indent=2))
 
 
 def _print_columns(rows: list[tuple[str, ...]]) -> None:
@@ -246,7 +246,7 @@ def _lines(value: object, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(value, list):
         yield name, ", ".join(map(_word, value)) or "-"
     else:
-        yield name, show_size(value) if isinstance(value, int) and name.endswith("bytes") else _word(value)
+        yield name, show_size(value) if isinstance(value, int) and "bytes" in name else _word(value)
 
 
 def _word(value: object) -> str:

@@ -27,6 +27,11 @@ from shoal.names import printable
 
 T = TypeVar("T")
 _CHUNK = 1 << 16
+_NO_ADDRESS = (
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.InvalidURL,
+    requests.exceptions.MissingSchema,
+)
 _WORDS = 200
 """Characters of another's error message that are passed on at most."""
 _IDLE = 8
@@ -156,7 +161,7 @@ class Client:
                 )
                 with response:
                     answer = _body(response)
-            except (requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL) as error:
+            except _NO_ADDRESS as error:
                 raise Misbehaved(f"not an http address: {printable(url[:_WORDS])}") from error
             except (
                 requests.RequestException,

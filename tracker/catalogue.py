@@ -261,7 +261,7 @@ class Catalogue:
             number = place.number
         if not more:
             return Changes(self.version, settling, more, peers, paths, withdrawn)
-        token = f"{self.id}.{number}" + (f".{start}" if False else "")
+        token = f"{self.id}.{number}" + (f".{start}" if start > number else "")
         return Changes(token, settling, more, peers, paths, withdrawn)
 
     def paths(self, after: str = "", prefix: str = "") -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 - An owner that finds its id with a higher rev than it used takes the next above: `Seen`.
 - A copy whose owners all moved on may go once a version that one of them moved on to is whole here, or when
-  they withdrew the path and nothing else is listed there: `Supersede`.
+  all they moved on to is "nothing": `Supersede`.
 """
 
 from collections.abc import Callable, Iterable
@@ -44,6 +44,6 @@ def _superseded(row: Row, entries: list[Entry], withdrawn: dict[str, int], whole
     if row.cid not in moved and moved & whole:
         return [Supersede(row.path, row.cid)]
     nothing = {owner: rev for owner, rev in withdrawn.items() if owner in row.revs}
-    if not entries and nothing:
+    if not moved and nothing:
         return [Supersede(row.path, row.cid, nothing)]
     return []

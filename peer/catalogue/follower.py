@@ -56,6 +56,8 @@ class Follower:
         self.hint_port: int = self._hints.getsockname()[1]
         """The UDP port for hints."""
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._lock = threading.Lock()  # guards `_closed`: a descriptor must not be used once it is another's
+        self._closed = False
         self._stopping = threading.Event()
         self._from = ""
         self._pause = 0.0
@@ -67,14 +69,16 @@ class Follower:
         self._thread.start()
 
     def stop(self, timeout: float = 3.0) -> None:
-        """Ends the thread, waiting at most `timeout` seconds for a request under way."""
+        """Ends the thread, waiting at most `timeout` seconds for a request under way. Done twice it is done once."""
         self._stopping.set()
         self._ring()
         if self._thread.ident is not None:
             self._thread.join(timeout)
-        if not self._thread.is_alive():
-            self._hints.close()
-            os.close(self._wake)
+        with self._lock:
+            if not self._closed and not self._thread.is_alive():
+                self._closed = True
+                self._hints.close()
+                os.close(self._wake)
 
     def heard(self, renewed: Renewed) -> None:
         """A renewal said where the catalogue is now."""
@@ -158,4 +162,6 @@ class Follower:
                 continue
 
     def _ring(self) -> None:
-        os.eventfd_write(self._wake, 1)
+        with self._lock:
+            if not self._closed:
+                os.eventfd_write(self._wake, 1)

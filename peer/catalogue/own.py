@@ -1,5 +1,6 @@
 """One's own index in the catalogue, and what the catalogue asks of it in return."""
 
+import threading
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -21,22 +22,29 @@ class Index(Protocol):
 
 
 class OwnShare:
-    """Hands the index's rows to the catalogue, and tells the scanner its duties.
+    """Keeps the catalogue's view of one's own share up to date, and tells the scanner its duties.
 
-    `take` gets rows as they change; `look` gets paths that changed in the catalogue (it fits
-    `Catalogue.changed_by`); `look_at_all` is called when the catalogue has settled (it fits `Follower`).
+    Call `update` once before the mount is there, and whenever the index has changed; `look` with paths that
+    changed in the catalogue (it fits `Catalogue.changed_by`), `look_at_all` when the catalogue has settled (it
+    fits `Follower`).
 
-    Threading: any thread may call anything; nothing is kept here.
+    Threading: any thread may call anything. Updates follow one another under a lock, held while SQLite is read;
+    the catalogue's callbacks run in it, so they must not call `update`.
     """
 
     def __init__(self, catalogue: Catalogue, index: Index, send: Callable[[Seen | Supersede], object]) -> None:
         self._catalogue, self._index, self._send = catalogue, index, send
+        self._sequence = 0
+        self._lock = threading.Lock()
 
-    def take(self, rows: list[Row]) -> None:
-        """Takes over rows of the index, in the order of their changes."""
-        self._catalogue.apply_rows(rows)
-        # A row can make a duty without changing what is shown: a whole newer version of a path that was listed.
-        self.look({row.path for row in rows if row.announced})
+    def update(self) -> None:
+        """Takes over what changed in the index since the last time."""
+        with self._lock:
+            while rows := self._index.changes(self._sequence, _PAGE):
+                self._catalogue.apply_rows(rows)
+                self._sequence = rows[-1].sequence
+                # A row can make a duty without changing what is shown: a whole newer version that was listed.
+                self.look({row.path for row in rows if row.announced})
 
     def look(self, paths: Iterable[str]) -> None:
         """Tells the scanner what follows, for these paths, from what the catalogue says now."""

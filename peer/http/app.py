@@ -4,7 +4,7 @@
     GET  /readyz       mounted, a tracker known (or 3 s without one), disk fine
     GET  /metrics      Prometheus
     GET  /v1/status    all that /metrics says and more, as JSON
-    GET  /v1/ls?path=  one directory of the tree, or one file
+    GET  /v1/ls?path=  one directory of the tree, or one file; in pages: &after=
     GET  /v1/peers     who is there
     POST /v1/forget    {"path": …}: withdraw one's own file from the network
 
@@ -38,8 +38,8 @@ class Control:
     status: Callable[[], dict[str, Any]]
     ready: Callable[[], str]
     """Why the peer is not ready, or ""."""
-    ls: Callable[[str], dict[str, Any]]
-    """Raises Gone when there is no such path."""
+    ls: Callable[[str, str], dict[str, Any]]
+    """(path, name after which to go on). Raises Gone when there is no such path."""
     peers: Callable[[], list[dict[str, Any]]]
     forget: Callable[[str], None]
     """Raises Gone (no such path), Refused (not one's own), Busy."""
@@ -85,7 +85,7 @@ def make_app(control: Control, guard: Guard) -> Flask:
 
     @app.get("/v1/ls")
     def ls() -> Response:
-        return _json(control.ls(request.args.get("path", "")))
+        return _json(control.ls(request.args.get("path", ""), request.args.get("after", "")))
 
     @app.get("/v1/peers")
     def peers() -> Response:

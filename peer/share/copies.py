@@ -48,7 +48,7 @@ class Copies:
                 if held is None:
                     planned.append((keep, self.plan(row, source, rows, manifest)))
                 else:
-                    os.unlink(source[1], dir_fd=source[0])
+                    self._drop(source)
                     if keep.data is None:
                         self.clean(keep.cid)
                     answers.append(Kept(keep.path, keep.cid, held.place))
@@ -57,7 +57,7 @@ class Copies:
             except LocalError as error:
                 for keep, move in planned:
                     if keep.data is not None:
-                        os.unlink(move.source[1], dir_fd=move.source[0])
+                        self._drop(move.source)
                     answers.append(Kept(keep.path, keep.cid, "", reason(error)))
                 break
             moves += [(keep, move) for keep, move in planned if id(move.change) not in refused]
@@ -153,10 +153,14 @@ class Copies:
     def clean(self, cid: str) -> None:
         """Removes what a download leaves beside its data."""
         for suffix in (".bits", ".manifest"):
-            try:
-                os.unlink(cid + suffix, dir_fd=self._moves.partial)
-            except FileNotFoundError:
-                pass
+            self._drop((self._moves.partial, cid + suffix))
+
+    @staticmethod
+    def _drop(source: Source) -> None:
+        try:
+            os.unlink(source[1], dir_fd=source[0])
+        except FileNotFoundError:
+            pass  # another download of the same content took it along
 
     def take_away(self, path: str, cid: str) -> None:
         """Unlinks the copy of `cid` at `path`, if it is an unchanged copy of ours, and its row goes.
@@ -183,10 +187,7 @@ class Copies:
     def release(self, cid: str) -> None:
         """Unlinks the copy inside `.shoal` if no row needs it."""
         if not any(row.place == "inside" for row in self._index.of(cid)):
-            try:
-                os.unlink(cid, dir_fd=self._moves.copies)
-            except FileNotFoundError:
-                pass
+            self._drop((self._moves.copies, cid))
 
 
 def _write(fd: int, data: bytes) -> None:

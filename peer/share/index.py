@@ -15,7 +15,8 @@ held for one transaction at most.
 import sqlite3
 import threading
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 import msgspec
@@ -36,6 +37,7 @@ CREATE INDEX IF NOT EXISTS rows_moving ON rows (path) WHERE state = 'moving';
 CREATE INDEX IF NOT EXISTS rows_copies ON rows (sequence) WHERE kind = 'copy';
 CREATE INDEX IF NOT EXISTS rows_inside ON rows (path) WHERE place = 'inside';
 """
+_VALUES = attrgetter(*COLUMNS.split(", "))
 _PUT = f"INSERT OR REPLACE INTO rows ({COLUMNS}) VALUES ({', '.join('?' * 16)})"
 
 
@@ -63,8 +65,7 @@ class Known:
     place: str
     state: str
     cid: str
-    link: str
-    identity: tuple[int, int, int, int, int]
+    identity: tuple[int, ...]
     """dev, ino, size, mtime, ctime, as `peer.share.local.identity`."""
 
 
@@ -141,17 +142,17 @@ class Index(IndexReader):
         was = old.item() if old is not None and old.announced else None
         now = new.item() if new.announced else None
         if old is not None and was is not None and was == now:
-            row = replace(new, sequence=old.sequence)  # only where it is on this disk changed: nothing to tell
+            sequence = old.sequence  # only where it is on this disk changed: nothing to tell
         else:
             self.sequence += 1
-            row = replace(new, sequence=self.sequence)
+            sequence = self.sequence
             if was is not None:
                 self._digest.remove(was)
             if now is not None:
                 self._digest.add(now)
         self._gone += (new.kind == "gone") - (old is not None and old.kind == "gone")
-        values = [getattr(row, name) for name in Row.__slots__]
-        values[8] = msgspec.json.encode(row.revs).decode()
+        values = list(_VALUES(new))
+        values[8:10] = msgspec.json.encode(new.revs).decode(), sequence
         self._db.execute(_PUT, values)
 
     def _prune(self) -> None:
@@ -180,7 +181,7 @@ class Index(IndexReader):
 
     def known(self, prefix: str) -> Generator[list[Known], None, None]:
         """All rows at and beneath `prefix` ("": everything) by path, the rows of one path together; no "gone" ones."""
-        columns = "path, disk, kind, place, state, cid, link, dev, ino, size, mtime, ctime"
+        columns = "path, disk, kind, place, state, cid, dev, ino, size, mtime, ctime"
         query = (
             f"SELECT {columns} FROM rows WHERE (path, cid) > (?, ?) AND path < ?"
             " AND kind != 'gone' ORDER BY path, cid LIMIT ?"
@@ -191,7 +192,8 @@ class Index(IndexReader):
             with self._lock:
                 page = self._db.execute(query, (path, cid, end, PAGE)).fetchall()
             for row in page:
-                known = Known(*row[:7], identity=row[7:])
+                where, disk, kind, place, state, cid, *identity = row
+                known = Known(where, disk, kind, place, state, cid, tuple(identity))
                 if prefix and known.path != prefix and not known.path.startswith(prefix + "/"):
                     continue  # "a-b" and "a.b" sort between "a" and "a/b"
                 if group and group[0].path != known.path:

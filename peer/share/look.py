@@ -45,10 +45,17 @@ class Looker:
     """What was looked at and what follows. `released` is told of contents whose copy inside `.shoal` may go."""
 
     def __init__(
-        self, root: Beneath, index: Index, peer: str, hashers: Hashers, skips: Skips, released: Callable[[str], None]
+        self,
+        root: Beneath,
+        index: Index,
+        peer: str,
+        hashers: Hashers,
+        skips: Skips,
+        released: Callable[[str], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._root, self._index, self._peer = root, index, peer
-        self._hashers, self._skips, self._released = hashers, skips, released
+        self._hashers, self._skips, self._released, self._clock = hashers, skips, released, clock
         self.directories: set[str] = set()
         """Directories to look at: whether they are empty."""
         self.overflowed = False
@@ -96,6 +103,12 @@ class Looker:
         if not disk or disk.partition("/")[0] == STATE_DIR:
             return
         try:
+            self._look(disk)
+        except OSError as error:  # the disk fails: what is there is unknown, and the rows stay
+            self._skips.add(disk, _failure(error))
+
+    def _look(self, disk: str) -> None:
+        try:
             path = announced_path(disk)
         except BadName as error:
             if self._status(disk) is None:
@@ -111,7 +124,7 @@ class Looker:
         if status is None:
             for other in other_forms(disk):
                 if self._status(other) is not None:
-                    self.look(other)
+                    self._look(other)
         elif stat.S_ISDIR(status.st_mode):
             self.directories.add(disk)
             status = None
@@ -127,7 +140,7 @@ class Looker:
         elif verdict != "hash":
             self._skips.discard(disk)
         if verdict == "busy":
-            self.again(disk, 0.1)
+            self.again(disk, 0.3)
         elif verdict == "hash":
             assert status is not None
             self._hash(path, disk, status)
@@ -138,7 +151,7 @@ class Looker:
         if disk in self._due:
             return
         closed = disk in self._closed
-        wait = settle_delay(status.st_mtime_ns, status.st_ctime_ns, closed, time.time())
+        wait = settle_delay(status.st_mtime_ns, status.st_ctime_ns, closed, self._clock())
         if wait > 0:
             self.again(disk, wait)
         else:
@@ -187,7 +200,10 @@ class Looker:
         """Takes what became of a file that was to be hashed."""
         disk = result.disk
         if isinstance(result, Hashed):
-            self._take_hashed(result)
+            try:
+                self._take_hashed(result)
+            except OSError as error:
+                self._skips.add(disk, _failure(error))
         elif result.why == "early":
             self.again(disk, result.wait)
         elif result.why == "torn":
@@ -219,7 +235,7 @@ class Looker:
         self._torn.pop(disk, None)
         self._closed.discard(disk)
         mark = result.mark
-        if mark is not None and mark.cid != cid:
+        if mark is not None and not mark.is_of(cid):
             self._cannot(disk, _NOT_WHOLE)  # torn by a crash: neither what was kept nor the user's
             return
         self._skips.discard(disk)
@@ -252,7 +268,9 @@ class Looker:
         if not self._index.has_below(path):
             try:
                 fd = self._root.open_dir(disk)
-            except OSError:
+            except OSError as error:
+                if not isinstance(error, _ABSENT) and error.errno not in _ELSEWHERE:
+                    raise
                 self.directories.add(os.path.dirname(disk))
             else:
                 try:
@@ -317,7 +335,10 @@ class Looker:
         """
         directories, self.directories = self.directories, set()
         for disk in directories:
-            self._look_directory(disk)
+            try:
+                self._look_directory(disk)
+            except OSError as error:
+                self._skips.add(disk, _failure(error))
         batch, self._changes = self._changes[:BATCH], self._changes[BATCH:]
         if not batch:
             return
@@ -339,3 +360,7 @@ class Looker:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _failure(error: OSError) -> str:
+    return f"cannot be read: {os.strerror(error.errno or 0)}"

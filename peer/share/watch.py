@@ -23,7 +23,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from watchdog.observers.inotify_c import InotifyConstants, inotify_add_watch, inotify_init, inotify_rm_watch
+from watchdog.observers.inotify_c import (
+    InotifyConstants,
+    inotify_add_watch,
+    inotify_init,
+    inotify_rm_watch,
+)
 
 from shoal.names import STATE_DIR
 
@@ -63,8 +68,8 @@ class Watch:
             os.set_inheritable(self._fd, False)
         self._stop_read, self._stop_write = os.pipe()
         self._lock = threading.Lock()
-        self._paths: dict[WatchDescriptor, str] = {}
-        self._walked: set[WatchDescriptor] | None = None
+        self._paths: dict[int, str] = {}
+        self._walked: set[int] | None = None
         self._hints = Hints()
         self._full = False
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
@@ -116,7 +121,7 @@ class Watch:
             for number in stale:
                 del self._paths[number]
         for number in stale:
-            inotify_rm_watch(self._fd, number)  # it may be gone already: then there is nothing to give back
+            inotify_rm_watch(self._fd, number)  # type: ignore[arg-type]  # it may be gone already: then there is nothing to give back
         self._full = False
 
     def take(self) -> Hints:
@@ -156,7 +161,7 @@ class Watch:
             if len(self._hints.files) + len(self._hints.trees) > HINTS_MAX:
                 self._hints = Hints(lost=True)
 
-    def _take_event(self, number: WatchDescriptor, mask: int, name: str) -> None:
+    def _take_event(self, number: int, mask: int, name: str) -> None:
         if mask & _I.IN_Q_OVERFLOW:
             self._hints.lost = True
             return

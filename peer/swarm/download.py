@@ -225,7 +225,8 @@ class Download(Content):
         opened = None
         try:
             manifest = fetch_manifest(self._holders, self._commons, self.cid, self.size)
-            self._holders.refresh()
+            if not self._holders.rows:
+                self._holders.refresh()
             store = Store(self._commons, manifest)
             plan = Plan(self.size, manifest.piece, store.here, self._holders.not_before)
             plan.windows = self._windows
@@ -297,7 +298,7 @@ class Download(Content):
     def _ask_pieces(self, opened: _Open, run: Run, source: Source, gone: Gone) -> None:
         """The holder does not have the run: which pieces has it? Raises RemoteError; Gone if none."""
         flags = fetch_flags(source, self.cid, len(opened.plan.here))
-        if flags[run.first]:
+        if all(flags[run.first : run.end]):
             raise gone  # it contradicts itself: perhaps its file changed just now
         with self._changed:
             self._partial[run.holder] = flags

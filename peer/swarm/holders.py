@@ -37,6 +37,7 @@ class Holders:
         self._asked = float("-inf")
         self._turns: dict[str, int] = {}
         self._turn = 0
+        self._told: dict[str, PeerRow] = {}
         self.rows: dict[str, PeerRow] = {}
         self.listed = float("-inf")
         """When the rows were last brought up to date."""
@@ -52,10 +53,12 @@ class Holders:
                 return
             rows = self._commons.find(self.path, self.entry, True)
             self._asked = time.monotonic()
-            self._take(rows)
+            self._told = {row.id: row for row in rows if row.url}
+            self._take([])
 
     def _take(self, rows: list[PeerRow]) -> None:
-        self.rows = {row.id: row for row in rows if row.url}
+        # What the tracker said when it was asked is more than what the catalogue tells: it stays until it is asked anew.
+        self.rows = self._told | {row.id: row for row in rows if row.url}
         self.listed = time.monotonic()
 
     def source(self, id: str) -> Source:

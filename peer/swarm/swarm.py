@@ -189,7 +189,7 @@ class Swarm:
             use.left = time.monotonic()
             self._idle[key] = use
             self._start_sweeper()
-            over = [] if use.content.lingers else [(key, use)]
+            over = [(key, use)] if use.content.is_kept or not use.content.lingers else []
             if len(self._idle) > LINGERING:
                 over.append(next(iter(self._idle.items())))
         for old in over:

@@ -112,6 +112,31 @@ def test_the_tracker_s_list_becomes_the_index_s(steps, page):
     assert lease.sequence == world.index.sequence
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(rows, max_size=10), st.lists(rows, max_size=10), st.integers(1, 3))
+def test_the_whole_list_is_sent_once(before, meanwhile, page):
+    """Invariant: while nothing is lost, the tracker gets the whole list once, whatever changes while it is read."""
+    with patch.object(announcer, "PAGE", page):
+        world = World()
+        for row in before:
+            world.change(row)
+        for row in meanwhile:
+            world.change_while_it_is_read(row)
+        starts = refused = 0
+        for _ in range(60):
+            message = world.talk.next()
+            starts += message.part == 0
+            try:
+                world.tracker.announce(message)
+            except Refused:
+                refused += 1
+                world.talk.send_all(message)
+            else:
+                world.talk.agreed(message)
+    assert (starts, refused) == (1, 1)
+    assert not world.index.meanwhile and not world.talk.busy
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.builds(lambda n, size: (n, size), st.integers(0, 99), st.integers(1, 4000)), max_size=60))
 def test_every_message_fits(files):

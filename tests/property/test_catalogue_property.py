@@ -158,9 +158,7 @@ class World:
             for owner in entry.owners:
                 newest[owner.id] = max(owner.rev, newest.get(owner.id, 0))
         mine = [row for row in self.rows.values() if row.path == path and row.cid not in listed]
-        shown = [
-            row for row in mine if row.kind == "own" or not all(newest.get(o, 0) > r for o, r in row.revs.items())
-        ]
+        shown = [row for row in mine if row.kind == "own" or not all(newest.get(o, 0) > r for o, r in row.revs.items())]
         return {**{cid: entry.mtime for cid, entry in listed.items()}, **{row.cid: row.mtime for row in shown}}
 
 

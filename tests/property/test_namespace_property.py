@@ -64,7 +64,7 @@ def test_shown_names_do_not_depend_on_the_order_of_arrival(directory, folders, n
 
 @given(directories, living)
 def test_names_that_do_not_clash_need_not_be_given(directory, names):
-    """Invariant: to compute only the names that clash, told which others are taken, gives the same as to compute all."""
+    """Invariant: to compute only the names that clash, told which others are taken, gives what computing all does."""
     folders = {name for name, held in directory.items() if any(entry.is_dir for entry in held)}
     versions = {name: [(safe_path(name), entry) for entry in held] for name, held in directory.items()}
     clashes = {n: held for n, held in versions.items() if len(held) > 1 or n in folders}

@@ -89,7 +89,7 @@ class Feed(RuleBasedStateMachine):
         remembered = {self.peers[owner].id: rev, self.peers[(owner + 1) % PEERS].id: 1}
         if kind == "nothing":
             return peer.nothing(path, None if owner == 0 else remembered)
-        return peer.copy(path, text, remembered, kind, mtime=10**18 + rev)
+        return peer.copy(path, text, remembered, kind, mtime=10**18 + rev, x=owner == 1)
 
     @rule(
         at=st.integers(0, PEERS - 1),
@@ -116,7 +116,7 @@ class Feed(RuleBasedStateMachine):
     @rule(path=st.sampled_from(PATHS), text=st.sampled_from(TEXTS), rev=st.integers(1, 2))
     def everybody_copies(self, path: str, text: str, rev: int) -> None:
         for peer in self.peers[2:]:
-            item = peer.copy(path, text, {self.peers[0].id: rev})
+            item = peer.copy(path, text, {self.peers[0].id: rev}, mtime=10**18 + rev)
             peer.items[path, item.cid] = item
             peer.sequence += 1
             self.tell(peer)
@@ -205,6 +205,7 @@ class Feed(RuleBasedStateMachine):
                 for entry, version in zip(seen, versions, strict=True):
                     assert {owner.id: owner.rev for owner in entry.owners} == version.owners
                     assert (entry.mtime, list(entry.holders)) == (version.mtime, version.holders[:3])
+                    assert entry.x == version.item.x
                 paths[path] = seen
             current = current_versions((id, item) for id, items in held.items() for item in items)
             nothings = any(item.kind == "nothing" for items in held.values() for item in items)
@@ -220,8 +221,7 @@ class Feed(RuleBasedStateMachine):
         while self.read(fresh, 1000):
             pass
         for follower in self.followers:
-            while self.read(follower, 3):
-                pass
+            assert any(not self.read(follower, 3) for _ in range(100)), "a reader that nothing changes for gets there"
             assert follower.known() == fresh.known()
 
 

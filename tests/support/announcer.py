@@ -36,9 +36,11 @@ class Announcer:
         revs = {self.id: next(_REVS) if rev is None else rev}
         return Item(path, cid_of(text), "own", size, mtime, sha1_of(text), revs=revs)
 
-    def copy(self, path: str, text: str, revs: dict[str, int], kind: str = "copy", mtime: int = 10**18) -> Item:
+    def copy(
+        self, path: str, text: str, revs: dict[str, int], kind: str = "copy", mtime: int = 10**18, x: bool = False
+    ) -> Item:
         """A copy, or with kind "partial" a part of one."""
-        return Item(path, cid_of(text), kind, 3, mtime, sha1_of(text), revs=revs)  # type: ignore[arg-type]
+        return Item(path, cid_of(text), kind, 3, mtime, sha1_of(text), x, revs=revs)  # type: ignore[arg-type]
 
     def nothing(self, path: str, revs: dict[str, int] | None = None) -> Item:
         """A "nothing" of one's own, or with `revs` one that is remembered."""

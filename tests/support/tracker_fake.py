@@ -107,6 +107,8 @@ class FakeTracker:
                 raise Refused("no part before", 409, "all")
             lease = self.leases[message.id] = FakeLease(message, f"http://127.0.0.1:{message.port or 1}")
             self._changed("peer " + message.id)
+        if (message.epoch, message.sequence) < (lease.epoch, lease.sequence):
+            raise Refused("a later list", 409)
         if message.part == 0:
             lease.parts = message.sequence, 0, {}
         if lease.parts is None or lease.parts[:2] != (message.sequence, message.part):

@@ -66,6 +66,16 @@ def test_the_tree_is_found_by_shown_path(catalogue):
     assert catalogue.totals() == (3, 30)
 
 
+def test_a_name_that_another_path_has_is_not_taken_from_it(catalogue):
+    catalogue.apply(page(("a", [entry("1", 1, anna=1), entry("2", 2, ben=1)]), ("a~anna", [entry("3", ben=1)])))
+    assert shown(catalogue) == {"a": "2", "a~anna": "3", "a~anna-aaaa": "1"}
+
+
+def test_a_path_that_is_none_is_skipped_also_when_nothing_is_there(catalogue):
+    catalogue.apply(page(("../x", []), withdrawn={"../x": {ANNA: 1}}))
+    assert catalogue.skipped == 1
+
+
 def test_folders_vanish_with_their_last_entry(catalogue):
     empty = Entry(DIR_CID, 0, 4, holders=(ANNA,))
     catalogue.apply(page(("a/b/c", [entry("1", 7, anna=1)]), ("d/e", [empty])))
@@ -260,9 +270,11 @@ def test_duties(catalogue):
         row("withdrawn", "1", "copy", anna=4),
         row("mine beside it", "1", "copy", anna=4),
         row("mine beside it", "2", me=4),
+        row("withdrawn beside it", "1", "copy", anna=4),
+        row("half withdrawn", "1", "copy", anna=4, ben=4),
     ):
         index.put(each)
-    own.take(list(index.rows.values()))
+    own.update()
     told = [
         ("seen", [entry("9", me=8)]),
         ("old", [entry("2", anna=5)]),
@@ -270,9 +282,12 @@ def test_duties(catalogue):
         ("both", [entry("2", anna=5)]),
         ("withdrawn", []),
         ("mine beside it", [entry("2", me=4)]),
+        ("withdrawn beside it", [entry("2", ben=4)]),
+        ("half withdrawn", [entry("2", ben=5)]),
     ]
     catalogue.start_over()
-    withdrawn = {"withdrawn": {ANNA: 7, BEN: 9}}
+    withdrawn = {path: {ANNA: 7} for path in ("withdrawn beside it", "half withdrawn")}
+    withdrawn["withdrawn"] = {ANNA: 7, BEN: 9}
     catalogue.apply(page(*told, settling=True, withdrawn=withdrawn))
     own.look_at_all()
     assert sent == [], "nothing is done while it settles"
@@ -281,6 +296,7 @@ def test_duties(catalogue):
     assert sorted(sent, key=str) == [
         Seen("seen", 8),
         Supersede("old", "1" * 64),
+        Supersede("withdrawn beside it", "1" * 64, {ANNA: 7}),
         Supersede("withdrawn", "1" * 64, {ANNA: 7}),
     ]
     assert catalogue.higher_rev("seen") == 8
@@ -288,7 +304,7 @@ def test_duties(catalogue):
     # The newer version arrives here: now the older one may go.
     sent.clear()
     index.put(row("newer elsewhere", "2", "copy", anna=5))
-    own.take([index.rows["newer elsewhere", "2" * 64]])
+    own.update()
     assert sent == [Supersede("newer elsewhere", "1" * 64)]
 
 
@@ -298,6 +314,7 @@ class _NoClient:
 
 
 def test_holders_are_living_and_never_oneself(catalogue):
+    catalogue.apply(page(peers=[PeerRow(ME, "me", "http://10.0.0.3:7000")]))
     directory = Directory(catalogue, Trackers(["http://t:1"], _NoClient()), _NoClient())
     known = Entry("1" * 64, 1, 1, "1" * 40, holders=(ME, BEN, "f" * 64), owners=(Owner(ANNA, "anna", 1),))
     assert [peer.name for peer in directory.find_holders("a", known, False)] == ["ben", "anna"]

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 ID = "a" * 64
 FILE = {"name": "model.bin", "type": "file", "size": 2048, "mtime": "2026-11-21T08:00:00Z", "cid": "c" * 64}
 ENTRIES = [
-    {"name": "日本", "type": "dir", "size": None, "mtime": None, "cid": "", "state": "", "owners": []},
+    {"name": "日本", "type": "dir", "size": None, "mtime": None, "cid": None, "state": "", "owners": []},
     FILE | {"state": "remote", "owners": ["ada", "bob"]},
     FILE | {"name": "e\x1b[2Jvil", "state": "here", "owners": ["ada\x9b0m"]},
     FILE | {"name": "l", "type": "link", "size": 0, "state": "here", "owners": ["ada"]},
@@ -34,6 +34,7 @@ STATUS = {
     "name": "ada",
     "mounted": True,
     "cache": {"bytes": 4096, "files": 2},
+    "fetched_bytes": {"bob": 2048},
     "trackers": ["t:1"],
     "x": [],
     "\x1b": "\x7f",
@@ -184,6 +185,7 @@ def test_status(peer: FakePeer) -> None:
     result = shoal("--peer", peer.address, "status")
     assert result.exit_code == 0
     lines = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert lines["fetched_bytes.bob"] == "2.0 KiB"
     assert (lines["name"], lines["mounted"], lines["cache.bytes"], lines["trackers"]) == (
         "ada",
         "yes",
@@ -240,6 +242,12 @@ def test_forget(peer: FakePeer) -> None:
     result = shoal("forget", "data/old.bin", "--peer", peer.address)
     assert (result.exit_code, result.stdout) == (0, "forgotten: data/old.bin\n")
     assert peer.seen[-1][:2] == ("POST /v1/forget", b'{"path":"data/old.bin"}')
+
+
+def test_what_was_typed_steers_nothing_when_it_is_repeated(peer: FakePeer) -> None:
+    done, refused = shoal("forget", "e\x1b[2J", "--peer", peer.address), shoal("ls", "a", "e\x1b[2J")
+    assert (done.stdout, refused.exit_code) == ("forgotten: e\\x1b[2J\n", 2)
+    assert "\x1b" not in refused.stderr and "e\\x1b[2J" in refused.stderr
 
 
 @pytest.mark.parametrize(

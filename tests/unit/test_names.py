@@ -144,3 +144,6 @@ def test_an_error_message_is_printable() -> None:
     with pytest.raises(BadName) as refused:
         safe_path("a\x1b]0;title\x07")
     assert str(refused.value).isprintable()
+    with pytest.raises(BadName) as refused:
+        safe_peer_name("a/\x1b]0;title\x07")
+    assert str(refused.value).isprintable()

@@ -1,0 +1,15 @@
+"""The tree as nodes and handles: what is shown, and what is read when it is opened. No FUSE.
+
+    nodes    what can be found at a path, and its attributes
+    handles  an open file, bound to one version
+    state    `.shoal/`: the peer's state as files, and each peer's own tree
+    vfs      finds nodes, lists them, opens them
+
+May import `shoal`, `peer.catalogue`, `peer.swarm`, `peer.share`. Nothing here opens a path inside the mount.
+"""
+
+from peer.vfs.handles import Handle
+from peer.vfs.nodes import Attributes, Node, StateDir, StateFile, version_of
+from peer.vfs.vfs import Vfs
+
+__all__ = ["Attributes", "Handle", "Node", "StateDir", "StateFile", "Vfs", "version_of"]

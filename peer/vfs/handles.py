@@ -1,0 +1,174 @@
+"""Open files. Each is bound to one version when it is opened, and stays with it.
+
+What is whole here is read from this disk; one's own file follows the file, as
+on any disk; everything else comes from the swarm.
+
+Threading: any thread, any number of reads at a time, until `close`.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from typing import Protocol
+
+from peer.catalogue.tree import File
+from peer.vfs.nodes import FILE, Attributes
+from shoal.errors import Gone, LocalError, Unreachable
+from shoal.names import SafePath, printable
+from shoal.wire import Entry
+
+
+class Reader(Protocol):
+    """An open content of the swarm."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Verified bytes, fewer only at the end. Waits. Raises ShoalError."""
+
+    def close(self) -> None:
+        """Ends it."""
+
+
+class Swarm(Protocol):
+    """Where contents that are not here are read from."""
+
+    def open(self, path: SafePath, entry: Entry) -> Reader:
+        """A reader of this version. Raises ShoalError."""
+
+    def state(self, entry: Entry) -> str:
+        """ "partial", "remote" or "unreachable"."""
+
+
+class Handle(ABC):
+    """An open file."""
+
+    version: str
+    """What its bytes are: two handles of one version read the same."""
+    source: str
+    """Where they come from: two handles of one source read the same at any time, whatever becomes of it."""
+    direct = False
+    """Whether nothing of it may be cached."""
+    fd = -1
+    """A descriptor that can be read in place of `read`, or -1."""
+
+    @property
+    @abstractmethod
+    def attributes(self) -> Attributes:
+        """The attributes of what is open, which may be another version than the path shows now."""
+
+    @abstractmethod
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset` on; fewer only at the end. Raises ShoalError, OSError."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether what was read is `version` and nothing else, so that it may stay cached."""
+        return True
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the handle; once."""
+
+
+class DiskHandle(Handle):
+    """A file of this disk. `hashed` is its (size, mtime) when it was last hashed.
+
+    One's `own` file follows what is written to it. A copy does not: cut short, it is an error.
+    """
+
+    def __init__(self, fd: int, version: str, attributes: Attributes, hashed: tuple[int, int], own: bool) -> None:
+        self.fd, self._attributes, self._hashed, self._own = fd, attributes, hashed, own
+        now = os.fstat(fd)
+        self.version = version if (now.st_size, now.st_mtime_ns) == hashed else f"disk {now.st_ino} {now.st_mtime_ns}"
+        self.direct = self.version != version
+        self.source = f"disk {now.st_dev} {now.st_ino}" if own else version
+
+    @property
+    def attributes(self) -> Attributes:
+        """Those of the version while it is unchanged, else those of the disk."""
+        now = os.fstat(self.fd)
+        if not self._own or (now.st_size, now.st_mtime_ns) == self._hashed:
+            return self._attributes
+        return Attributes(self._attributes.mode, now.st_size, now.st_mtime_ns)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """See `Handle.read`."""
+        data = os.pread(self.fd, size, offset)
+        if len(data) < size:
+            self.check_end(offset + len(data))
+        return data
+
+    def check_end(self, end: int) -> None:
+        """The disk has no bytes after `end`. Raises LocalError if there should be some."""
+        if not self._own and end < self._attributes.size:
+            raise LocalError("a copy on this disk was cut short")
+
+    @property
+    def settled(self) -> bool:
+        """See `Handle.settled`."""
+        now = os.fstat(self.fd)
+        return not self.direct and (now.st_size, now.st_mtime_ns) == self._hashed
+
+    def close(self) -> None:
+        """See `Handle.close`."""
+        os.close(self.fd)
+
+
+class SwarmHandle(Handle):
+    """A version that is not here, or not whole. `listed` says whether it still is in the network."""
+
+    def __init__(self, file: File, version: str, attributes: Attributes, reader: Reader, catalogue: "Listing") -> None:
+        self._file, self._reader, self._catalogue = file, reader, catalogue
+        self.version = self.source = version
+        self._attributes = attributes._replace(size=reader.size)
+        # Its size was not known to those who asked before it was opened.
+        self.direct = file.entry.size is None
+
+    @property
+    def attributes(self) -> Attributes:
+        """See `Handle.attributes`."""
+        return self._attributes
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Raises Gone if nobody has it and it left the network; else as `Reader.read`."""
+        try:
+            return self._reader.read(offset, size)
+        except Unreachable:
+            if self._catalogue.listed(self._file.path, self._file.entry.cid):
+                raise
+            raise Gone(f"this version left the network: {printable(self._file.path)}") from None
+
+    def close(self) -> None:
+        """See `Handle.close`."""
+        self._reader.close()
+
+
+class Listing(Protocol):
+    """What a handle asks the catalogue."""
+
+    def listed(self, path: str, cid: str) -> bool:
+        """Whether this version of the path is in the network, or here."""
+
+
+class StateHandle(Handle):
+    """A file of `.shoal/`, as it was when it was opened."""
+
+    direct = True
+
+    def __init__(self, version: str, data: bytes) -> None:
+        self.version = self.source = version
+        self._data = data
+
+    @property
+    def attributes(self) -> Attributes:
+        """See `Handle.attributes`."""
+        return Attributes(FILE, len(self._data), 0)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """See `Handle.read`."""
+        return self._data[offset : offset + size]
+
+    def close(self) -> None:
+        """See `Handle.close`."""

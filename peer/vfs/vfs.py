@@ -1,0 +1,205 @@
+"""Finds what is shown at a path, lists it, and opens it.
+
+Finding, listing and attributes answer from memory, always. Opening binds a
+handle to the version shown at that moment, and reads no bytes; only for a file
+of unknown size is a holder asked. Nothing here opens a path inside the mount.
+
+Threading: any thread. No lock is held while anything waits.
+"""
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Iterable
+
+from cachetools import LRUCache
+
+from peer.beneath import Beneath
+from peer.catalogue.catalogue import Catalogue
+from peer.catalogue.tree import File, Folder
+from peer.layout import Layout
+from peer.share.local import LocalFiles
+from peer.share.rows import IndexReader, Row
+from peer.vfs.handles import DiskHandle, Handle, StateHandle, Swarm, SwarmHandle
+from peer.vfs.nodes import (
+    DIRECTORY,
+    FILE,
+    LINK,
+    PROGRAM,
+    Attributes,
+    Node,
+    StateDir,
+    StateFile,
+    leads_inside,
+    shown,
+    version_of,
+)
+from peer.vfs.state import State
+from shoal.names import STATE_DIR
+from shoal.wire import Entry
+
+XATTRS = ("user.shoal.cid", "user.shoal.sha1", "user.shoal.owners", "user.shoal.holders", "user.shoal.state")
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_TRUNC | os.O_CREAT
+_SIZES = 65536
+"""How many sizes are remembered of files of whom no catalogue knows it."""
+
+
+class Vfs:
+    """The tree of one peer. Paths are shown paths without a leading `/`; "" is the root."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        swarm: Swarm,
+        files: LocalFiles,
+        index: IndexReader,
+        layout: Layout,
+        status: Callable[[], bytes],
+        rescan: Callable[[str], object],
+    ) -> None:
+        """`status` gives the text of `.shoal/status`; `rescan` hears of own paths that differ from the index."""
+        self._catalogue, self._swarm, self._files, self._index, self._layout = catalogue, swarm, files, index, layout
+        self._rescan = rescan
+        self._state = State(catalogue, status)
+        self._lock = threading.Lock()  # guards _sizes
+        self._sizes: LRUCache[tuple[str, str], int] = LRUCache(_SIZES)
+
+    def changed_by(self, callback: Callable[[], None]) -> None:
+        """Has `callback` called after each change of the tree, with no lock held; it must be quick."""
+        self._catalogue.changed_by(lambda paths: callback())
+
+    def find(self, path: str) -> Node | None:
+        """What is shown at a path."""
+        if path.startswith(STATE_DIR) and (len(path) == len(STATE_DIR) or path[len(STATE_DIR)] == "/"):
+            return self._state.find(path)
+        node = self._catalogue.find(path)
+        if type(node) is File and node.entry.link and not leads_inside(node):
+            return None
+        return node
+
+    def children(self, node: Node) -> Iterable[tuple[str, Node]]:
+        """(name, child) of all that a directory shows, as of one moment.
+
+        Raises:
+            NotADirectoryError: it is none.
+        """
+        if isinstance(node, Folder):
+            return shown(node.children)
+        if isinstance(node, StateDir):
+            return node.children().items()
+        raise NotADirectoryError(errno.ENOTDIR, "not a directory")
+
+    def attributes(self, node: Node) -> Attributes:
+        """What `stat` shows of it. A file of unknown size has none until it was opened."""
+        if type(node) is File:
+            entry = node.entry
+            if entry.link:
+                return Attributes(LINK, len(entry.link.encode()), entry.mtime)
+            size = entry.size
+            if size is None:
+                with self._lock:
+                    size = self._sizes.get((node.path, entry.sha1), 0)
+            return Attributes(PROGRAM if entry.x else FILE, size, entry.mtime)
+        if type(node) is Folder:
+            return Attributes(DIRECTORY, 0, node.mtime)
+        return Attributes(FILE if type(node) is StateFile else DIRECTORY, 0, 0)
+
+    def readlink(self, node: Node) -> str:
+        """A link's target. Raises OSError (EINVAL) if it is none."""
+        if isinstance(node, File) and node.entry.link:
+            return node.entry.link
+        raise OSError(errno.EINVAL, "not a link")
+
+    def open(self, node: Node, flags: int = os.O_RDONLY) -> Handle:
+        """A handle on this version.
+
+        Raises:
+            OSError: EROFS: for writing; EISDIR: a directory.
+            ShoalError: its size is not known, and cannot be asked; or this disk fails.
+        """
+        if flags & _WRITING:
+            raise OSError(errno.EROFS, "nothing is written here")
+        if isinstance(node, StateFile):
+            return StateHandle(version_of(node), node.content())
+        if not isinstance(node, File):
+            raise IsADirectoryError(errno.EISDIR, "a directory")
+        if node.entry.link:
+            raise OSError(errno.ELOOP, "a link")
+        return self._open_here(node) or self._open_there(node)
+
+    def _open_here(self, file: File) -> Handle | None:
+        cid = file.entry.cid
+        rows = self._index.of(cid) if cid else []
+        attributes = self.attributes(file)
+        for row in rows:
+            if row.kind == "own" and row.path == file.path and row.place == "local":
+                handle = self._open_own(row, attributes)
+                if handle is not None:
+                    return handle
+        found = self._files.open(cid) if rows else None
+        if found is None:
+            return None
+        return DiskHandle(found.fd, cid, attributes, (found.row.size, found.row.mtime), own=False)
+
+    def _open_own(self, row: Row, attributes: Attributes) -> Handle | None:
+        """One's own file, as it is now; None if there is none any more."""
+        try:
+            with Beneath(self._layout.local) as root:
+                fd = root.open_file(row.disk)
+        except OSError:
+            self._rescan(row.path)
+            return None
+        handle = DiskHandle(fd, row.cid, attributes, (row.size, row.mtime), own=True)
+        if handle.direct:
+            self._rescan(row.path)
+        return handle
+
+    def _open_there(self, file: File) -> Handle:
+        reader = self._swarm.open(file.path, file.entry)
+        if file.entry.size is None:
+            with self._lock:
+                self._sizes[file.path, file.entry.sha1] = reader.size
+        return SwarmHandle(file, version_of(file), self.attributes(file), reader, self._catalogue)
+
+    def xattrs(self, node: Node) -> list[str]:
+        """The names of its extended attributes."""
+        if not isinstance(node, File):
+            return []
+        entry = node.entry
+        values = (entry.cid, entry.sha1, entry.owners, entry.holders, True)
+        return [name for name, value in zip(XATTRS, values, strict=True) if value]
+
+    def xattr(self, node: Node, name: str) -> str:
+        """The value of an extended attribute; lists of peers' names are separated by commas.
+
+        Raises:
+            OSError: EOPNOTSUPP: another namespace; ENODATA: it has no such attribute.
+        """
+        if not name.startswith("user.shoal."):
+            raise OSError(errno.EOPNOTSUPP, "no such namespace")
+        if not isinstance(node, File) or name not in self.xattrs(node):
+            raise OSError(errno.ENODATA, "no such attribute")
+        entry = node.entry
+        match name.removeprefix("user.shoal."):
+            case "cid":
+                return entry.cid
+            case "sha1":
+                return entry.sha1
+            case "owners":
+                return ",".join(owner.name for owner in entry.owners)
+            case "holders":
+                return ",".join(self._name_of(id) for id in entry.holders)
+            case _:
+                return self.state(node.path, entry)
+
+    def state(self, path: str, entry: Entry) -> str:
+        """Where a version is: "here" (all of it), "partial", "remote", or "unreachable"."""
+        if entry.link or entry.is_dir or (entry.cid and self._index.of(entry.cid)):
+            return "here"
+        return self._swarm.state(entry)
+
+    def _name_of(self, id: str) -> str:
+        if id == self._catalogue.id:
+            return self._catalogue.name
+        peer = self._catalogue.peer(id)
+        return peer.name if peer is not None else id[:12]

@@ -1,0 +1,197 @@
+import math
+
+from peer.swarm.plan import AHEAD, KIB, MIB, PATIENCE, PER_HOLDER, RUN, RUNS, SLACK, URGENT, Plan, Run, Wait, Window
+
+PIECE = 256 * KIB
+SIZE = 64 * MIB
+COUNT = SIZE // PIECE
+
+
+def new_plan(*holders: str, not_before: dict[str, float] | None = None, here: bytes = bytes(COUNT)) -> Plan:
+    plan = Plan(SIZE, PIECE, here, lambda id: (not_before or {}).get(id, 0.0))
+    for holder in holders:
+        plan.hold(holder, None)
+    return plan
+
+
+def reading(plan: Plan, *reads: tuple[int, int]) -> Window:
+    window = Window(SIZE)
+    plan.windows.append(window)
+    for offset, size in reads:
+        window.read(offset, size)
+    return window
+
+
+def all_runs(plan: Plan, now: float = 1.0) -> list[Run]:
+    runs = []
+    while (run := plan.next(now)) is not None:
+        runs.append(run)
+    return runs
+
+
+def test_a_window_grows_with_the_streak_up_to_its_limit() -> None:
+    window = Window(1 << 30)
+    reaches = []
+    for offset in range(0, 128 * MIB, MIB):
+        window.read(offset, MIB)
+        reaches.append(window.ahead)
+    assert reaches[0] == 2 * MIB
+    assert reaches == sorted(reaches)
+    assert reaches[-1] == AHEAD
+
+
+def test_a_jump_closes_the_window_and_neighbours_do_not() -> None:
+    window = Window(1 << 30)
+    window.read(0, MIB)
+    window.read(2 * MIB, MIB)  # the kernel's read-ahead came in another order
+    window.read(MIB, MIB)
+    assert (window.position, window.streak) == (3 * MIB, 2 * MIB)
+    window.read(3 * MIB + SLACK + 1, 4096)
+    assert window.ahead == 0
+    window.read(window.position, 4096)
+    assert window.ahead == 2 * 4096
+
+
+def test_a_read_at_the_end_reaches_no_further() -> None:
+    window = Window(SIZE)
+    window.read(SIZE - 10, 4096)
+    window.read(SIZE - 10, 4096)
+    assert window.end == SIZE
+
+
+def test_nothing_is_fetched_that_nobody_wants() -> None:
+    assert all_runs(new_plan("a")) == []
+    plan = new_plan("a")
+    reading(plan, (20 * MIB, 4096))
+    assert all_runs(plan) == []
+
+
+def test_the_blocked_piece_comes_first_and_alone_after_a_jump() -> None:
+    plan = new_plan("a", "b")
+    reading(plan, (0, MIB), (MIB, MIB))
+    reading(plan, (50 * MIB, 4096))
+    plan.waits.append(Wait(200, 201))
+    run = plan.next(1.0)
+    assert run is not None
+    assert (run.first, run.end) == (200, 201)
+
+
+def test_the_blocked_run_goes_on_into_the_window() -> None:
+    plan = new_plan("a")
+    reading(plan, (0, MIB))
+    plan.waits.append(Wait(0, 4))
+    run = plan.next(1.0)
+    assert run is not None
+    assert (run.first, run.end) == (0, 3 * MIB // PIECE)
+
+
+def test_what_is_here_or_under_way_is_not_asked_again() -> None:
+    plan = new_plan("a", "b", here=bytes([0, 1] * (COUNT // 2)))
+    reading(plan, *((offset, MIB) for offset in range(0, 16 * MIB, MIB)))
+    runs = all_runs(plan)
+    pieces = [n for run in runs for n in range(run.first, run.end)]
+    assert len(pieces) == len(set(pieces))
+    assert all(n % 2 == 0 for n in pieces)
+
+
+def test_runs_are_bounded_each_and_together() -> None:
+    plan = new_plan("a", "b", "c")
+    reading(plan, *((offset, MIB) for offset in range(0, 20 * MIB, MIB)))
+    runs = all_runs(plan)
+    assert len(runs) == RUNS
+    assert all((run.end - run.first) * PIECE <= RUN for run in runs)
+    assert max(holding.active for holding in plan.holdings.values()) <= PER_HOLDER
+    plan.waits += [Wait(n, n + 1) for n in range(200, 250, 2)]
+    more = all_runs(plan)
+    assert len(runs) + len(more) <= RUNS * URGENT
+    assert all(run.first >= 200 for run in more)
+    assert max(holding.active for holding in plan.holdings.values()) <= PER_HOLDER * URGENT
+
+
+def test_holders_take_turns() -> None:
+    plan = new_plan("a", "b", "c")
+    seen = []
+    for number in range(0, 12, 2):
+        plan.waits = [Wait(number, number + 1)]
+        run = plan.next(1.0)
+        assert run is not None
+        seen.append(run.holder)
+        plan.arrived(number)
+        plan.ended(run)
+    assert seen == ["a", "b", "c"] * 2
+
+
+def test_a_run_that_fails_leaves_its_pieces_open() -> None:
+    plan = new_plan("a", "b")
+    reading(plan, (0, MIB))
+    plan.waits.append(Wait(0, 1))
+    run = plan.next(1.0)
+    assert run is not None
+    plan.arrived(0)
+    plan.ended(run)
+    again = plan.next(1.0)
+    assert again is not None
+    assert (again.holder, again.first) == ("b", 4)  # 1 to 3 are behind the reader's position
+    plan.waits.append(Wait(1, 4))
+    blocked = plan.next(1.0)
+    assert blocked is not None
+    assert (blocked.first, blocked.end) == (1, 4)
+
+
+def test_a_short_run_ahead_waits_until_it_is_worth_it() -> None:
+    plan = new_plan("a")
+    window = reading(plan, *((offset, MIB) for offset in range(0, 8 * MIB, MIB)))
+    for number in range(window.end // PIECE):
+        plan.arrived(number)
+    window.read(8 * MIB, PIECE)
+    assert plan.next(1.0) is None
+    window.read(8 * MIB + PIECE, 2 * MIB)
+    assert plan.next(1.0) is not None
+
+
+def test_the_benched_are_not_asked_and_partial_holders_for_what_they_have() -> None:
+    plan = new_plan("a", "b", not_before={"a": 5.0})
+    plan.hold("b", bytes([1, 0] * (COUNT // 2)))
+    plan.waits.append(Wait(0, 4))
+    runs = all_runs(plan, 1.0)
+    assert [(run.holder, run.first, run.end) for run in runs] == [("b", 0, 1), ("b", 2, 3)]
+    assert [(run.holder, run.first) for run in all_runs(plan, 5.0)] == [("a", 1), ("a", 3)]
+
+
+def test_outlook() -> None:
+    not_before = {"a": 0.0}
+    plan = new_plan("a", not_before=not_before)
+    assert plan.outlook(0, 1, 1.0) == math.inf
+    not_before["a"] = 1.0 + PATIENCE / 2
+    assert plan.outlook(0, 1, 1.0) == not_before["a"], "its penalty ends soon: worth waiting"
+    not_before["a"] = 1.0 + 2 * PATIENCE
+    assert plan.outlook(0, 1, 1.0) is None
+    plan.arrived(0)
+    assert plan.outlook(0, 1, 1.0) == math.inf
+    assert new_plan().outlook(0, 1, 1.0) is None
+
+
+def test_what_was_lost_is_wanted_again() -> None:
+    plan = new_plan("a", here=b"\1" * COUNT)
+    assert plan.missing == 0
+    reading(plan, (0, MIB), (MIB, MIB))
+    assert plan.next(1.0) is None
+    plan.lost(COUNT - 1)
+    plan.lost(12)
+    assert plan.missing == 2
+    plan.waits.append(Wait(12, 13))
+    run = plan.next(1.0)
+    assert run is not None
+    assert run.first == 12
+
+
+def test_holders_that_left_are_forgotten_when_their_runs_are_over() -> None:
+    plan = new_plan("a", "b")
+    plan.waits.append(Wait(0, 1))
+    run = plan.next(1.0)
+    assert run is not None
+    plan.keep_only(set())
+    assert set(plan.holdings) == {"a"}
+    plan.ended(run)
+    plan.keep_only(set())
+    assert plan.next(1.0) is None
