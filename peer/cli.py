@@ -15,7 +15,7 @@ import click
 from peer.config import PeerConfig
 from peer.identity import lock
 from peer.layout import Layout
-from peer.mount.mounting import check_places
+from peer.mount.mounting import check_apart, check_mountpoint
 from peer.node import Node
 from shoal.errors import BadName, ShoalError, UsageError
 from shoal.names import safe_peer_name
@@ -66,12 +66,17 @@ def command(
     SERVER is the tracker's host:port, or several, separated by commas.
     """
     mount, local_port = _mount_and_port(rest, no_mount)
+    local, mount = local.absolute(), None if mount is None or no_mount else mount.absolute()
     if port is not None and local_port is not None and port != local_port:
         raise UsageError(f"two data ports: --port {port} and LOCAL-PORT {local_port}; give one")
+    if mount is not None:
+        check_apart(local, mount)  # before anything is made in either
+    local = _directory(local, "LOCAL", mkdir)
+    mount = mount and _directory(mount, "MOUNT", mkdir)
     config = PeerConfig(
         trackers=tuple(parse_address(part) for part in server.split(",")),
-        local=_directory(local, "LOCAL", mkdir),
-        mount=None if mount is None or no_mount else _directory(mount, "MOUNT", mkdir),
+        local=local,
+        mount=mount,
         name=_peer_name(name),
         port=port or local_port or 0,
         http=_listen_address(http),
@@ -94,7 +99,7 @@ def run(config: PeerConfig) -> int:
         LocalError: this machine lacks what a mount needs.
     """
     if config.mount is not None:
-        check_places(config.local, config.mount)
+        check_mountpoint(config.mount)
     layout = Layout(config.local)
     try:
         layout.make()
@@ -104,7 +109,7 @@ def run(config: PeerConfig) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     node = Node(config, layout)
     try:

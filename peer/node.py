@@ -128,7 +128,13 @@ class Node:
         )
         self._endings.append(self._swarm.close)
         self._vfs = Vfs(
-            self._catalogue, self._swarm, files, index, layout, status.text, lambda path: self._scanner.send(Rescan(path))
+            self._catalogue,
+            self._swarm,
+            files,
+            index,
+            layout,
+            status.text,
+            lambda path: self._scanner.send(Rescan(path)),
         )
 
         guard = Guard(_bound(config.http[0]), self._hosts(), config.token, config.open)

@@ -2,12 +2,15 @@
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
+from itertools import islice
 
 from shoal.wire import PeerRow
 from tracker import rows
 
 FEED_HOLDERS = 3
 """Holders of an entry named in the feed; the others are asked for by cid."""
+FEED_GROUPS = 512
+"""Different rows at one path that the feed looks at: those that came first. A flood of more costs no more than that."""
 
 
 class Listing:
@@ -83,7 +86,7 @@ class Crowd:
 
     def lines(self, everybody: bool) -> Iterator[tuple[Listing, bytes]]:
         """All rows with their listings, or of each group only those that the feed depends on."""
-        for (row, _), group in self.groups.items():
+        for (row, _), group in islice(self.groups.items(), None if everybody else FEED_GROUPS):
             some = group if everybody or len(group) <= FEED_HOLDERS + 1 else [*group[:FEED_HOLDERS], group[-1]]
             for listing in some:
                 yield listing, row

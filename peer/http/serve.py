@@ -1,5 +1,6 @@
 """The http port's app behind cheroot, in threads of the peer's process."""
 
+import os
 import threading
 
 from cheroot import wsgi
@@ -28,7 +29,8 @@ class HttpPort:
             self._server.prepare()
         except OSError as error:
             host, port = self._server.bind_addr[:2]
-            raise UsageError(f"cannot listen at {show_address(str(host), int(port))}: {error}") from None
+            why = os.strerror(error.errno) if error.errno else str(error).partition("]")[2].strip(" )") or str(error)
+            raise UsageError(f"cannot listen at {show_address(str(host), int(port))}: {why}") from None
         self._thread.start()
         host, port = self._server.bind_addr[:2]
         return f"http://{show_address(str(host), int(port))}"

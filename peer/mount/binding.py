@@ -54,7 +54,7 @@ class Binding:
     @property
     def three(self) -> bool:
         """Whether it is libfuse 3."""
-        return self.version[0] == 3
+        return bool(self.version[0] == 3)
 
     def operations(self, functions: dict[str, Any]) -> tuple[Any, list[Any]]:
         """`struct fuse_operations` with these, and what must be kept alive with it.
@@ -128,7 +128,7 @@ def _stat_packer(layout: type[ctypes.Structure]) -> Any:
     times = {"st_atimespec": (7, 8), "st_mtimespec": (7, 8), "st_ctimespec": (7, 8)}
     codes = {4: "I", 8: "q"}
     found: list[tuple[int, int, str]] = []  # offset, which value, code
-    for name, *_ in layout._fields_:  # type: ignore[misc]
+    for name, *_ in layout._fields_:
         field = getattr(layout, name)
         if name in values:
             found.append((field.offset, values[name], codes[field.size]))

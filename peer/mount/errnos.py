@@ -22,10 +22,10 @@ _TABLE: dict[type[BaseException], int] = {
     Gone: errno.ESTALE,
     ShoalError: errno.EIO,
 }
-_PASSING = frozenset(
-    getattr(errno, name)
-    for name in "ENOENT ENOTDIR EISDIR ELOOP EINVAL EROFS ENODATA EOPNOTSUPP ERANGE ESTALE EINTR EMFILE ENFILE".split()
-)
+_PASSING = {
+    *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EINVAL, errno.EROFS, errno.ENODATA),
+    *(errno.EOPNOTSUPP, errno.ERANGE, errno.ESTALE, errno.EINTR, errno.EMFILE, errno.ENFILE),
+}
 _MAX_SAID = 1000
 _said: set[tuple[type[BaseException], str]] = set()
 log = logging.getLogger(__name__)
@@ -36,20 +36,15 @@ def errno_of(error: BaseException) -> int:
     for kind in type(error).__mro__:
         if kind in _TABLE:
             return _TABLE[kind]
-    if isinstance(error, OSError) and error.errno in _PASSING:
-        return error.errno
-    return errno.EIO
+    number = error.errno if isinstance(error, OSError) else None
+    return number if number is not None and number in _PASSING else errno.EIO
 
 
 def answer(error: BaseException, path: str) -> int:
     """The errno of an error met at a path. What nobody thought of is logged, once for each path."""
-    key = type(error), path
-    if (
-        not isinstance(error, ShoalError)
-        and errno_of(error) == errno.EIO
-        and key not in _said
-        and len(_said) < _MAX_SAID
-    ):
+    number, key = errno_of(error), (type(error), path)
+    unexpected = number == errno.EIO and not isinstance(error, ShoalError)
+    if unexpected and key not in _said and len(_said) < _MAX_SAID:
         _said.add(key)
         log.error("%s: %s", printable(path), printable(repr(error)), exc_info=not isinstance(error, OSError))
-    return errno_of(error)
+    return number

@@ -32,9 +32,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from peer.mount.binding import Binding, load
+from peer.mount.binding import load
 from peer.mount.errnos import answer
-from peer.mount.mounting import TYPE, check_mountpoint, tune, unmount
+from peer.mount.mounting import check_mountpoint, tune, unmount
 from peer.mount.versions import HIDDEN, Again, Pin, Versions, Waits
 from peer.vfs import Attributes, Node, Vfs, version_of
 from shoal.errors import LocalError
@@ -396,6 +396,3 @@ def _give(data: bytes, buffer: int | None, size: int) -> int:
 
 def _text(path: bytes) -> str:
     return os.fsdecode(path[1:])
-
-
-__all__ = ["TYPE", "Binding", "Mount"]

@@ -57,20 +57,22 @@ def current_rows() -> list[MountRow]:
     return mount_rows(Path("/proc/self/mountinfo").read_bytes())
 
 
-def check_places(local: Path, mount: Path) -> None:
-    """Checks that MOUNT can be mounted on, and that it and LOCAL do not contain each other. Cleans a dead mount of ours.
+def check_apart(local: Path, mount: Path) -> None:
+    """Checks that MOUNT and LOCAL, which need not exist yet, do not contain each other.
 
     Raises:
-        UsageError: MOUNT is missing, no directory, not empty or mounted already; or one lies in the other, also by
-            way of links and bind mounts.
+        UsageError: one lies in the other, also by way of links and bind mounts.
     """
-    check_mountpoint(mount)
     if overlap(local, mount, current_rows()):
         raise UsageError(f"{_shown(mount)} and {_shown(local)} must not contain each other: choose another MOUNT")
 
 
 def check_mountpoint(mount: Path) -> None:
-    """The part of `check_places` about MOUNT alone."""
+    """Checks that MOUNT can be mounted on; cleans a dead mount of ours.
+
+    Raises:
+        UsageError: it is missing, no directory, not empty or mounted already.
+    """
     real = os.path.realpath(mount)
     while row := _mounted_at(real):
         if row.type != TYPE or not _is_dead(real):
@@ -137,8 +139,9 @@ def tune(mount: Path) -> None:
 def unmount(point: str, device: int, ended: Callable[[float], bool]) -> None:
     """Takes our mount away, within some 4 s whatever hangs.
 
-    `point` is its path without links, `device` its st_dev; `ended` waits so many seconds and says whether its program's loop has ended.
-    First as it should be; if it is in use, its connection is ended, so that every call on it fails, and it is detached.
+    `point` is its path without links, `device` its st_dev; `ended` waits so many seconds and says whether its
+    program's loop has ended. First as it should be; if it is in use, its connection is ended, so that every call
+    on it fails, and it is detached.
     """
     until = time.monotonic() + 0.5
     while not _unmount_now(point):

@@ -83,6 +83,7 @@ class Index(IndexReader):
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
         self._db.executescript(SCHEMA + _INDEXES)
+        self._db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('digest', ?)", (str(Digest()),))
         self._load()
 
     def _load(self) -> None:

@@ -98,6 +98,11 @@ class Looker:
 
     # Looking.
 
+    def skip(self, disk: str, why: str) -> None:
+        """What is at this name cannot be shared; the directory that it is in may count as empty now."""
+        self._skips.add(disk, why)
+        self.directories.add(os.path.dirname(disk))
+
     def look(self, disk: str) -> None:
         """Compares the index with what is at this name on disk."""
         if not disk or disk.partition("/")[0] == STATE_DIR:
@@ -105,7 +110,7 @@ class Looker:
         try:
             self._look(disk)
         except OSError as error:  # the disk fails: what is there is unknown, and the rows stay
-            self._skips.add(disk, _failure(error))
+            self.skip(disk, _failure(error))
 
     def _look(self, disk: str) -> None:
         try:
@@ -114,12 +119,12 @@ class Looker:
             if self._status(disk) is None:
                 self._skips.discard(disk)
             else:
-                self._skips.add(disk, str(error))
+                self.skip(disk, str(error))
             return
         rows = self._index.at(path)
         status = self._status(disk)
         if status is not None and self._shadowed(disk, rows):
-            self._skips.add(disk, _COLLIDES)
+            self.skip(disk, _COLLIDES)
             return
         if status is None:
             for other in other_forms(disk):
@@ -136,7 +141,7 @@ class Looker:
         link = self._target(disk) if status is not None and stat.S_ISLNK(status.st_mode) else ""
         verdict, change, why = judge(path, disk, rows, status, link, self._peer, _now_ms())
         if why:
-            self._skips.add(disk, why)
+            self.skip(disk, why)
         elif verdict != "hash":
             self._skips.discard(disk)
         if verdict == "busy":
@@ -203,7 +208,7 @@ class Looker:
             try:
                 self._take_hashed(result)
             except OSError as error:
-                self._skips.add(disk, _failure(error))
+                self.skip(disk, _failure(error))
         elif result.why == "early":
             self.again(disk, result.wait)
         elif result.why == "torn":
@@ -216,7 +221,7 @@ class Looker:
             self._cannot(disk, result.error)
 
     def _cannot(self, disk: str, why: str) -> None:
-        self._skips.add(disk, why)
+        self.skip(disk, why)
         path = announced_path(disk)
         rows = self._index.at(path)
         gone = [row.cid for row in rows if row.place == "local" and row.disk == disk and row.state == "ok"]
@@ -338,7 +343,7 @@ class Looker:
             try:
                 self._look_directory(disk)
             except OSError as error:
-                self._skips.add(disk, _failure(error))
+                self.skip(disk, _failure(error))
         batch, self._changes = self._changes[:BATCH], self._changes[BATCH:]
         if not batch:
             return

@@ -44,9 +44,9 @@ log = logging.getLogger(__name__)
 class Pass:
     """A walk under way, at and beneath `disk` ("" for everything), compared with the index."""
 
-    def __init__(self, root: Beneath, index: Index, disk: str, watch: Watch, skips: Skips) -> None:
+    def __init__(self, root: Beneath, index: Index, disk: str, watch: Watch, looker: Looker) -> None:
         self.disk, self.cpu = disk, 0.0
-        self._found = iter(Walk(root, disk, watch.add, skips.add))
+        self._found = iter(Walk(root, disk, watch.add, looker.skip))
         self._known = index.known(announced_path(disk) if disk else "")
         self._steps = compare(self._found, self._known)
 
@@ -196,7 +196,7 @@ class Survey:
             self._next_full = float("inf")
             self._watch.begin()
             self._skips.begin()
-            self._passes.append(Pass(self._root, self._index, "", self._watch, self._skips))
+            self._passes.append(Pass(self._root, self._index, "", self._watch, self._looker))
         if not self._passes:
             return
         current = self._passes[-1]
@@ -225,7 +225,7 @@ class Survey:
             self._looker.look(disk)  # which says why
             return
         self._looker.directories.update((disk, os.path.dirname(disk)))
-        self._passes.append(Pass(self._root, self._index, disk, self._watch, self._skips))
+        self._passes.append(Pass(self._root, self._index, disk, self._watch, self._looker))
 
     def _count(self, step: Step) -> None:
         if step.size < 0:

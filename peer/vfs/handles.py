@@ -62,6 +62,9 @@ class Handle(ABC):
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset` on; fewer only at the end. Raises ShoalError, OSError."""
 
+    def check_end(self, end: int) -> None:  # noqa: B027 - most have nothing to check
+        """Told by who read `fd`: there is nothing after `end`. Raises ShoalError if there should be."""
+
     @property
     def settled(self) -> bool:
         """Whether what was read is `version` and nothing else, so that it may stay cached."""
@@ -101,7 +104,7 @@ class DiskHandle(Handle):
         return data
 
     def check_end(self, end: int) -> None:
-        """The disk has no bytes after `end`. Raises LocalError if there should be some."""
+        """See `Handle.check_end`."""
         if not self._own and end < self._attributes.size:
             raise LocalError("a copy on this disk was cut short")
 

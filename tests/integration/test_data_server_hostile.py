@@ -157,6 +157,7 @@ def test_a_directory_swapped_for_a_link_while_requests_run(share, port):
             os.symlink("../other", local / "d")
             os.unlink(local / "d")
             os.rename(local / "aside", local / "d")
+            time.sleep(0.0001)
 
     swapper = threading.Thread(target=swap)
     swapper.start()

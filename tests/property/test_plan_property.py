@@ -142,7 +142,7 @@ def test_reads(holders: list[Peer], wanted: list[tuple[int, int, int]]) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(peers, max_size=3), st.integers(1, MIB), st.floats(0.01, 1.0))
+@given(st.lists(peers, max_size=3), st.integers(50_000, MIB), st.floats(0.01, 1.0))
 def test_sequential(others: list[Peer], step: int, pace: float) -> None:
     """Reading from the start to the end, with one holder that is right, gives all of it, each piece fetched once."""
     simulation = Simulation([Peer(None, "", 0, pace), *others], 64, 1)

@@ -2,6 +2,7 @@ import errno
 import os
 import stat
 import threading
+import time
 
 import pytest
 
@@ -106,6 +107,7 @@ def test_a_directory_swapped_for_a_link_leads_nowhere(root, tmp_path):
             os.symlink("../other/", share / "dir")
             os.unlink(share / "dir")
             os.rename(share / "aside", share / "dir")
+            time.sleep(0.0001)
 
     (tmp_path / "other" / "deep").mkdir()
     (tmp_path / "other" / "deep" / "file").write_bytes(b"outside")

@@ -322,7 +322,7 @@ def test_holders_are_living_and_never_oneself(catalogue):
 
 
 def test_readers_wait_for_a_moment_only(catalogue):
-    many = [(f"d{n % 50}/f{n}", [entry("1", n, anna=1)]) for n in range(30_000)]
+    many = [(f"d{n % 50}/f{n}", [entry("1", n, anna=1)]) for n in range(10_000)]
     stop = threading.Event()
     longest = 0.0
 

@@ -151,7 +151,8 @@ def test_silence_ends_sooner_than_the_whole_time(client):
 
 
 def test_a_server_that_comes_back_is_reached_again(client):
-    with server(OK, OK) as (url, _):
+    closing = OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    with server(closing, OK) as (url, _):
         assert client.get(url, Problem) == client.get(url, Problem)
 
 
@@ -176,7 +177,7 @@ def test_the_environment_s_proxy_is_not_used(client, monkeypatch):
 
 def test_many_threads_at_once():
     client = Client(connect=10, read=10)
-    with server(*[OK] * 20) as (url, _):
+    with server(*[OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")] * 20) as (url, _):
         found: list[Problem] = []
         threads = [threading.Thread(target=lambda: found.append(client.get(url, Problem, total=10))) for _ in range(20)]
         for thread in threads:

@@ -1,0 +1,156 @@
+"""What a hostile holder may send at the level of HTTP's bytes."""
+
+import contextlib
+import itertools
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+from peer.swarm.config import SwarmConfig
+from peer.swarm.connection import Connection, resolve
+from peer.swarm.source import HttpSource
+from shoal.errors import Misbehaved, RemoteError, Unreachable
+from shoal.wire import PeerRow
+from tests.support.patience import within
+
+CONFIG = SwarmConfig(connect_timeout=0.4, stall_timeout=0.4)
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+
+
+@contextlib.contextmanager
+def answering(chunks: Iterable[bytes], pause: float = 0.0) -> Iterator[Connection]:
+    """A connection to a server that answers anything with these bytes, then closes."""
+    ending = threading.Event()
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = server.accept()
+            except OSError:
+                return
+            with client, contextlib.suppress(OSError):
+                client.recv(65536)
+                for chunk in chunks:
+                    client.sendall(chunk)
+                    if ending.wait(pause):
+                        return
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        connection = Connection("127.0.0.1", server.getsockname()[1], "x", CONFIG, lambda connection: None)
+        try:
+            yield connection
+        finally:
+            connection.close()
+            ending.set()
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def get(connection: Connection) -> bytes:
+    with connection.get("/x", 0, 5, 5) as body:
+        return body.read()
+
+
+def test_the_least_that_is_right() -> None:
+    with answering([OK + b"hello"]) as connection:
+        assert get(connection) == b"hello"
+        assert connection.usable
+    with answering([b"HTTP/1.0 200 OK\r\ncontent-length:5\r\n\r\nhello"]) as connection:
+        assert get(connection) == b"hello"
+        assert not connection.usable
+    with answering([b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"]) as connection:
+        assert get(connection) == b"hello"
+        assert not connection.usable
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK + b"hello, and more than it said",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Encoding: gzip\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 204 OK\r\nContent-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 301 Elsewhere\r\nLocation: /y\r\nContent-Length: 5\r\n\r\nhello",
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"x" * (1 << 20),
+    ],
+    ids=lambda answer: str(answer[:60]),
+)
+def test_what_breaks_the_protocol_is_refused(answer: bytes) -> None:
+    with answering([answer]) as connection:
+        with pytest.raises(Misbehaved):
+            within(2, get, connection)
+        assert not connection.usable
+
+
+def test_a_range_must_be_the_one_asked_for() -> None:
+    head = b"HTTP/1.1 206 Partial\r\nContent-Length: 5\r\nContent-Range: %s\r\n\r\nhello"
+    for span, right in ((b"bytes 2-6/9", True), (b"bytes 1-5/9", False), (b"bytes 2-6/8", False), (b"", False)):
+        with answering([head % span]) as connection:
+            if right:
+                with connection.get("/x", 2, 7, 9) as body:
+                    assert body.read() == b"hello"
+            else:
+                with pytest.raises(Misbehaved):
+                    connection.get("/x", 2, 7, 9)
+
+
+@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\nX: ", OK], ids=["head", "body"])
+def test_bytes_one_by_one_are_not_waited_for(start: bytes) -> None:
+    drops = (b"x" for _ in itertools.count())
+    with answering(itertools.chain([start], drops), pause=0.1) as connection:
+        began = time.monotonic()
+        with pytest.raises(RemoteError):
+            within(5, lambda: connection.get("/x").read() if start == OK else get(connection))
+        assert time.monotonic() - began < 4 * CONFIG.stall_timeout
+
+
+def test_a_host_that_does_not_answer_costs_the_connect_timeout() -> None:
+    with socket.socket() as full, contextlib.ExitStack() as stack:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # its queue is full then: no more connections are answered
+            client = stack.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        connection = Connection(*full.getsockname(), "x", CONFIG, lambda connection: None)
+        began = time.monotonic()
+        with pytest.raises(Unreachable):
+            get(connection)
+        assert time.monotonic() - began < 2 * CONFIG.connect_timeout
+
+
+def test_aborting_ends_a_connect_and_a_wait() -> None:
+    with answering([OK + b"he"], pause=10) as connection:
+        timer = threading.Timer(0.1, connection.abort)
+        timer.start()
+        began = time.monotonic()
+        with pytest.raises(Unreachable):
+            get(connection)
+        assert time.monotonic() - began < 0.35
+        timer.join()
+        connection.close()
+        with pytest.raises(Unreachable):
+            get(connection)
+
+
+def test_names_and_addresses() -> None:
+    assert resolve("127.0.0.1", 80, 1) == (socket.AF_INET, ("127.0.0.1", 80))
+    assert resolve("::1", 80, 1) == (socket.AF_INET6, ("::1", 80))
+    assert resolve("localhost", 80, 1)[1][1] == 80
+    with pytest.raises(Unreachable):
+        resolve("no-such-host.invalid", 80, 1.0)
+
+
+@pytest.mark.parametrize("url", ["", "ftp://h:1", "http://", "http://h:x", "http://h:99999999", "http://hé:1"])
+def test_an_address_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(Misbehaved):
+        HttpSource(PeerRow("a", "name", url), CONFIG)

@@ -1,0 +1,67 @@
+"""The routes of the http port: translation, errors, headers."""
+
+from typing import Any
+
+from flask.testing import FlaskClient
+from prometheus_client import CollectorRegistry
+
+from peer.http.app import Control, make_app
+from peer.http.guard import Guard
+from shoal.errors import Busy, Gone, Refused
+
+HOST = {"Host": "127.0.0.1"}
+
+
+def ask(why: str = "", forget: Any = None) -> FlaskClient:
+    def ls(path: str, after: str) -> dict[str, Any]:
+        if path == "missing":
+            raise Gone("no such path: missing")
+        if path == "broken":
+            raise ZeroDivisionError
+        return {"path": path, "entries": [], "after": after}
+
+    def forgetting(path: str) -> None:
+        if forget is not None:
+            raise forget
+
+    control = Control(lambda: {"name": "a"}, lambda: why, ls, lambda: [{"name": "b"}], forgetting, CollectorRegistry())
+    return make_app(control, Guard("127.0.0.1")).test_client()
+
+
+def test_status_readiness_and_health() -> None:
+    assert ask().get("/v1/status", headers=HOST).json == {"name": "a"}
+    assert ask().get("/readyz", headers=HOST).status_code == 200
+    late = ask("not mounted yet").get("/readyz", headers=HOST)
+    assert (late.status_code, late.json) == (503, {"error": "not mounted yet"})
+    assert ask("not mounted yet").get("/healthz", headers=HOST).status_code == 200
+    assert ask().get("/metrics", headers=HOST).status_code == 200
+
+
+def test_listing_takes_a_path_and_where_to_go_on() -> None:
+    found = ask().get("/v1/ls?path=a/b&after=c", headers=HOST)
+    assert found.json == {"path": "a/b", "entries": [], "after": "c"}
+    missing = ask().get("/v1/ls?path=missing", headers=HOST)
+    assert (missing.status_code, missing.json) == (404, {"error": "no such path: missing"})
+
+
+def test_each_error_has_its_status_and_an_unknown_one_tells_nothing() -> None:
+    for error, status in ((Gone("x"), 404), (Refused("x", 403), 403), (Busy("x"), 503)):
+        assert ask(forget=error).post("/v1/forget", json={"path": "a"}, headers=HOST).status_code == status
+    broken = ask().get("/v1/ls?path=broken", headers=HOST)
+    assert broken.status_code == 500
+    assert "ZeroDivision" not in broken.text
+
+
+def test_a_bad_body_is_400_and_an_unknown_route_404() -> None:
+    for body in (b"", b"[]", b'{"path": 1}', b'{"path": "a", "more": 1}', b"\xff" * 100):
+        assert ask().post("/v1/forget", data=body, headers=HOST).status_code == 400
+    assert ask().post("/v1/forget", json={"path": "a"}, headers=HOST).json == {"path": "a"}
+    assert ask().get("/nothing", headers=HOST).status_code == 404
+    assert ask().get("/v1/forget", headers=HOST).status_code == 405
+
+
+def test_every_answer_is_hardened_and_a_foreign_host_gets_nothing() -> None:
+    found = ask().get("/v1/status", headers=HOST)
+    assert found.headers["Content-Security-Policy"].startswith("default-src 'none'")
+    assert found.headers["X-Content-Type-Options"] == "nosniff"
+    assert ask().get("/v1/status", headers={"Host": "evil.example"}).status_code == 403
