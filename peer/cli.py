@@ -111,7 +111,10 @@ def run(config: PeerConfig) -> int:
         signal.signal(number, lambda *_: stop.set())
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    node = Node(config, layout)
+    try:
+        node = Node(config, layout)
+    except OSError as error:
+        raise UsageError(f"cannot write in {layout.state}: {error.strerror}") from None
     try:
         for url in node.start(stop):
             print(f"ready: {url}", flush=True)

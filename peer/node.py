@@ -13,9 +13,9 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import ExitStack
 
 from peer.announcer import Announcer, Card
 from peer.catalogue.catalogue import Catalogue
@@ -44,7 +44,6 @@ from shoal.errors import Busy, Gone, LocalError, Refused, UsageError
 from shoal.http import Client
 from shoal.names import printable
 from shoal.units import show_address
-from shoal.wire import Entry
 
 log = logging.getLogger(__name__)
 _FIRST = 3.0
@@ -61,51 +60,57 @@ class Node:
         """Nothing runs yet. The share is locked by the caller.
 
         Raises:
-            UsageError: a port cannot be had.
+            UsageError: the data port cannot be had.
             OSError: `.shoal/` cannot be written.
         """
         self._config, self._layout = config, layout
         self._identity = load_identity(layout)
         self._socket = _listen(config.port)
+        self._running = ExitStack()
+        self._running.callback(self._socket.close)
         self._told = Told()
         self._progress = ScanProgress()
         self._opened = threading.Event()
         self._forgetting: dict[str, Future[str]] = {}
-        self._following: Following | None = None
-        self._announcer: Announcer | None = None
-        self._endings: list[Callable[[], object]] = []
-        self.failed = threading.Event()
-
-    def start(self, stop: threading.Event) -> Iterator[str]:
-        """Starts everything; gives the URL of each listener once all can be used. Ends early when `stop` is set.
-
-        Raises:
-            UsageError: the http port cannot be had.
-            LocalError: the index or the mount cannot be used.
-        """
-        config, layout = self._config, self._layout
         self._scanner: Helper[ToScanner, ToPeer] = Helper(
             "peer.share.scanner", [str(config.local), self._identity.id], ToPeer, self._from_scanner
         )
+        self._client = Client()
+        self._catalogue = Catalogue(self._identity.id, config.name)
+        self._following: Following | None = None
+        self._announcer: Announcer | None = None
+        self._swarm: Swarm | None = None
+        self._mount: Mount | None = None
+
+    def start(self, stop: threading.Event) -> list[str]:
+        """Starts everything; the URL of each listener, once all can be used. Ends early when `stop` is set.
+
+        Raises:
+            UsageError: the http port cannot be had, or MOUNT cannot be mounted on.
+            LocalError: the index or the mount cannot be used.
+        """
+        config, layout, catalogue = self._config, self._layout, self._catalogue
+
+        # The share: what is here is in the tree from the first moment.
         self._scanner.start()
-        self._endings.append(self._scanner.stop)
-        self._wait_for_index(stop)
+        self._running.callback(self._scanner.stop)
+        if not self._wait_for_index(stop):
+            return []
         index = IndexReader(layout.index)
         files = LocalFiles(layout, index)
-        self._endings += [index.close, files.close]
-
-        client = Client()
-        trackers = Trackers([f"http://{show_address(*address)}" for address in config.trackers], client)
-        self._catalogue = Catalogue(self._identity.id, config.name)
-        own = OwnShare(self._catalogue, index, self._scanner.send)
-        self._catalogue.changed_by(own.look)
-        self._follower = Follower(self._catalogue, trackers, client, own.look_at_all)
-        port = self._socket.getsockname()[1]
-        card = Card(
-            self._identity.id, self._identity.secret, config.name, port, config.advertise, self._follower.hint_port
-        )
-        announcer = self._announcer = Announcer(card, index, trackers, client, self._follower.heard)
+        self._running.callback(index.close)
+        self._running.callback(files.close)
+        own = OwnShare(catalogue, index, self._scanner.send)
+        catalogue.changed_by(own.look)
         own.update()
+
+        # The network: its catalogue in, one's own list out.
+        trackers = Trackers([f"http://{show_address(*address)}" for address in config.trackers], self._client)
+        follower = Follower(catalogue, trackers, self._client, own.look_at_all)
+        self._running.callback(follower.stop, 0.5)
+        secret, port = self._identity.secret, self._socket.getsockname()[1]
+        card = Card(self._identity.id, secret, config.name, port, config.advertise, follower.hint_port)
+        announcer = Announcer(card, index, trackers, self._client, follower.heard)
 
         def follow() -> None:
             own.update()
@@ -113,66 +118,49 @@ class Node:
 
         self._following = Following(follow)
         self._following.start()
-        self._endings.append(self._following.stop)
+        self._running.callback(self._following.stop)
 
-        directory = Directory(self._catalogue, trackers, client)
-        status = self._status = Status(
-            config, self._catalogue, trackers, index, lambda: self._swarm.stats(), self._state, self._told, client
-        )
-        self._swarm = Swarm(
+        # Reading.
+        status = Status(config, catalogue, trackers, index, self._told, self._client)
+        directory = Directory(catalogue, trackers, self._client)
+        swarm = Swarm(
             SwarmConfig(read_timeout=config.read_timeout),
             layout,
             directory.find_holders,
             self._scanner.send,
             observe=status.read_seconds.observe,
         )
-        self._endings.append(self._swarm.close)
-        self._vfs = Vfs(
-            self._catalogue,
-            self._swarm,
-            files,
-            index,
-            layout,
-            status.text,
-            lambda path: self._scanner.send(Rescan(path)),
-        )
+        self._swarm = swarm
+        self._running.callback(swarm.close)
+        vfs = Vfs(catalogue, swarm, files, index, layout, status.text, lambda path: self._scanner.send(Rescan(path)))
+        status.watch(swarm.stats, vfs.state)
 
-        guard = Guard(_bound(config.http[0]), self._hosts(), config.token, config.open)
-        if config.open:
-            log.warning("--open: everybody who reaches the http port may change things")
-        control = Control(status.status, status.ready, status.ls, status.peers, self.forget, status.registry)
-        web = HttpPort(make_app(control, guard), *config.http)
-        http_url = web.start()
-        self._endings.append(web.stop)
-
+        # The two listeners.
+        http_url = self._serve_http(status)
         data_url = f"http://{show_address(config.advertise or _own_address(), port)}"
         status.urls = {"data": data_url, "http": http_url}
-        self._data: Helper[object, Served] = Helper(
-            "peer.data.server",
-            [str(config.local), str(self._socket.fileno()), config.name, http_url],
-            Served,
-            self._told.serve,
-            pass_fds=[self._socket.fileno()],
-        )
-        self._data.start()
-        self._endings.append(self._data.stop)
+        inherited = self._socket.fileno()
+        words = [str(config.local), str(inherited), config.name, http_url]
+        data: Helper[object, Served] = Helper("peer.data.server", words, Served, self._told.serve, pass_fds=[inherited])
+        data.start()
+        self._running.callback(data.stop)
+        self._announcer = announcer
         announcer.start()
-        self._follower.start()
-        self._endings.append(lambda: self._follower.stop(0.5))
-        self._wait_for_catalogue(stop)
+        follower.start()
+        self._wait_for_catalogue(follower, stop)
+
         if config.mount is not None and not stop.is_set():
-            self._mount = Mount(self._vfs, config.mount, self._swarm.close)
+            self._mount = Mount(vfs, config.mount, swarm.close)
+            self._running.callback(self._mount.stop)
             self._mount.start()
-            self._endings.append(self._mount.stop)
             status.mounted = self._mount.mode
-        if not stop.is_set():
-            self._register(data_url, http_url)
-            yield from (data_url, http_url)
+        self._register(data_url, http_url)
+        return [data_url, http_url]
 
     def wait(self, stop: threading.Event) -> None:
         """Returns when `stop` is set, or the mount ended by another's hand."""
         while not stop.wait(1.0):
-            if self._config.mount is not None and not self._mount.alive:
+            if self._mount is not None and not self._mount.alive:
                 log.warning("%s was unmounted by somebody else; ending", self._config.mount)
                 return
 
@@ -180,13 +168,13 @@ class Node:
         """Ends everything, the newest first; gives the lease back meanwhile."""
         leaving = None
         if self._announcer is not None:
-            leaving = threading.Thread(target=self._announcer.stop, args=(self._config.leave_timeout,), daemon=True)
+            seconds = self._config.leave_timeout
+            leaving = threading.Thread(target=self._announcer.stop, args=(seconds,), name="leaving", daemon=True)
             leaving.start()
-        for end in reversed(self._endings):
-            end()
+        self._running.close()
         if leaving is not None:
             leaving.join(self._config.leave_timeout + 0.2)
-        self._socket.close()
+        self._client.close()
 
     def forget(self, path: str) -> None:
         """Withdraws one's own file at this path of the network.
@@ -208,19 +196,31 @@ class Node:
                 raise Gone(f"no such path: {printable(path)}")
             raise Refused(f"{printable(path)}: {why}", 403)
 
-    def _wait_for_index(self, stop: threading.Event) -> None:
+    def _wait_for_index(self, stop: threading.Event) -> bool:
         until = time.monotonic() + _OPENING
         while not self._opened.wait(0.1):
             if stop.is_set():
-                return
+                return False
             if time.monotonic() > until:
                 raise LocalError(f"the index in {self._layout.state} could not be opened; the log above says why")
+        return True
 
-    def _wait_for_catalogue(self, stop: threading.Event) -> None:
+    def _wait_for_catalogue(self, follower: Follower, stop: threading.Event) -> None:
         until = time.monotonic() + _FIRST
-        while not stop.is_set() and time.monotonic() < until:
-            if self._follower.first.wait(0.05):
-                return
+        while not stop.is_set() and time.monotonic() < until and not follower.first.wait(0.05):
+            pass
+
+    def _serve_http(self, status: Status) -> str:
+        config = self._config
+        if config.open:
+            log.warning("--open: everybody who reaches the http port may change things")
+        names = {name.lower() for name in (*config.allowed_hosts, config.advertise) if name}
+        guard = Guard(config.http[0].partition("%")[0], frozenset(names), config.token, config.open)
+        control = Control(status.status, status.ready, status.ls, status.peers, self.forget, status.registry)
+        port = HttpPort(make_app(control, guard), *config.http)
+        url = port.start()
+        self._running.callback(port.stop)
+        return url
 
     def _from_scanner(self, message: ToPeer) -> None:
         match message:
@@ -236,25 +236,19 @@ class Node:
                 self._told.skip(message)
                 log.warning("not shared: %s: %s", printable(message.path), message.why)
             case Kept():
-                self._swarm.kept(message)
+                if self._swarm is not None:
+                    self._swarm.kept(message)
             case Forgot():
                 if (answer := self._forgetting.get(message.path)) is not None and not answer.done():
                     answer.set_result(message.why)
             case Served():
                 pass  # the data server's, which says it on its own channel
 
-    def _state(self, path: str, entry: Entry) -> str:
-        return self._vfs.state(path, entry)
-
-    def _hosts(self) -> frozenset[str]:
-        hosts = {host.lower() for host in self._config.allowed_hosts}
-        return frozenset(hosts | ({self._config.advertise.lower()} if self._config.advertise else set()))
-
     def _register(self, data_url: str, http_url: str) -> None:
         mount = str(self._config.mount) if self._config.mount is not None else None
         info = running.PeerInfo(os.getpid(), http_url, data_url, str(self._config.local), mount, self._config.name)
         try:
-            self._endings.append(running.register(info))
+            self._running.callback(running.register(info))
         except LocalError as error:
             log.warning("%s", error)
 
@@ -281,7 +275,3 @@ def _own_address() -> str:
         except OSError:
             return "127.0.0.1"
         return str(probe.getsockname()[0])
-
-
-def _bound(host: str) -> str:
-    return host.partition("%")[0]

@@ -1,4 +1,4 @@
-"""The progress of a first scan, for whoever started the peer: a line that updates on a terminal, a log line elsewhere."""
+"""The progress of a first scan: a line that updates on a terminal, a log line now and then elsewhere."""
 
 import logging
 import sys

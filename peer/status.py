@@ -18,8 +18,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from peer.catalogue.catalogue import Catalogue
-from peer.catalogue.tree import File, Folder
 from peer.catalogue.trackers import Trackers
+from peer.catalogue.tree import File, Folder
 from peer.config import PeerConfig
 from peer.messages import Progress, Served, Skipped
 from peer.share.rows import IndexReader
@@ -82,13 +82,13 @@ class Status(Collector):
         catalogue: Catalogue,
         trackers: Trackers,
         index: IndexReader,
-        swarm: Callable[[], Stats],
-        state: Callable[[str, Entry], str],
         told: Told,
         client: Client,
     ) -> None:
         self._config, self._catalogue, self._trackers, self._index = config, catalogue, trackers, index
-        self._swarm, self._state, self._told, self._client = swarm, state, told, client
+        self._told, self._client = told, client
+        self._swarm: Callable[[], Stats]
+        self._state: Callable[[str, Entry], str]
         self._began = time.monotonic()
         self.mounted = ""
         """How the mount runs, "" before it does."""
@@ -102,6 +102,10 @@ class Status(Collector):
             buckets=(0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
         )
         self.registry.register(self)
+
+    def watch(self, swarm: Callable[[], Stats], state: Callable[[str, Entry], str]) -> None:
+        """Where downloads are counted, and what says whether a version is here; before anybody asks."""
+        self._swarm, self._state = swarm, state
 
     def ready(self) -> str:
         """Why the peer is not ready, or "". It does not wait for the scan."""

@@ -169,11 +169,11 @@ class Catalogue:
 
     def apply(self, changes: Changes) -> None:
         """Takes a page of the feed. What is unfit in it is skipped and counted."""
-        rows = [row for row in changes.peers if self._is_fit(check_peer, row)]
+        rows = list(self._fit_peers(changes.peers))
         paths = [
-            (SafePath(path), [self._merge.version(entry, self._sync) for entry in self._fit(path, entries)])
-            for path, entries in changes.paths
-            if self._is_fit(safe_path, path)
+            (path, [self._merge.version(entry, self._sync) for entry in self._fit(path, entries)])
+            for name, entries in changes.paths
+            if (path := self._fit_path(name)) is not None
         ]
         self.settling = changes.settling
         if changes.settling:
@@ -207,18 +207,30 @@ class Catalogue:
             for callback in self._callbacks:
                 callback(changed)
 
-    def _is_fit(self, check: Callable[[T], object], told: T) -> bool:
+    def _fit_path(self, name: str) -> SafePath | None:
         try:
-            check(told)
+            return safe_path(name)
         except DataError:
             self.skipped += 1
-            return False
-        return True
+            return None
 
-    def _fit(self, path: str, entries: Iterable[Entry]) -> Iterator[Entry]:
+    def _fit(self, path: SafePath, entries: Iterable[Entry]) -> Iterator[Entry]:
         for entry in entries:
-            if self._is_fit(lambda entry: check_entry(path, entry), entry):
+            try:
+                check_entry(path, entry)
+            except DataError:
+                self.skipped += 1
+            else:
                 yield entry
+
+    def _fit_peers(self, rows: Iterable[PeerRow]) -> Iterator[PeerRow]:
+        for row in rows:
+            try:
+                check_peer(row)
+            except DataError:
+                self.skipped += 1
+            else:
+                yield row
 
     def _apply_peers(self, rows: Iterable[PeerRow]) -> None:
         for row in rows:

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from shoal.errors import DataError
 from shoal.manifest import DIR_CID, NOTHING_CID, link_cid
-from shoal.names import safe_link, safe_path, safe_peer_name
+from shoal.names import SafePath, safe_link, safe_peer_name
 from shoal.wire import Entry, PeerRow
 
 _OWNERS = 64
@@ -13,16 +13,15 @@ _OWNERS = 64
 _HOLDERS = 16
 
 
-def check_entry(path: str, entry: Entry) -> None:
+def check_entry(path: SafePath, entry: Entry) -> None:
     """Checks what the message's types cannot.
 
     Raises:
-        BadName: the path, the link or an owner's name is unfit.
+        BadName: the link or an owner's name is unfit.
         DataError: its fields contradict each other.
     """
-    safe = safe_path(path)
     if entry.link:
-        safe_link(safe, entry.link)
+        safe_link(path, entry.link)
         if entry.cid != link_cid(entry.link):
             raise DataError("a link whose cid is not its target's")
     elif entry.cid == NOTHING_CID:

@@ -59,7 +59,6 @@ class Follower:
         self._lock = threading.Lock()  # guards `_closed`: a descriptor must not be used once it is another's
         self._closed = False
         self._stopping = threading.Event()
-        self._from = ""
         self._pause = 0.0
         self._refused = ""
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
@@ -88,9 +87,6 @@ class Follower:
     def pull(self) -> bool:
         """Pulls until there is no more; whether the tracker answered."""
         catalogue, url = self._catalogue, self._trackers.current
-        if url != self._from and self._from:
-            catalogue.start_over()  # its own numbers mean nothing to the next tracker
-        self._from = url
         more, starts = True, 0
         while more and not self._stopping.is_set():
             since = {"since": catalogue.version} if catalogue.version else {}

@@ -113,7 +113,7 @@ def test_the_tracker_s_list_becomes_the_index_s(steps, page):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(rows, max_size=10), st.lists(rows, max_size=10), st.integers(1, 3))
+@given(st.lists(rows, max_size=6), st.lists(rows, max_size=30), st.integers(1, 3))
 def test_the_whole_list_is_sent_once(before, meanwhile, page):
     """Invariant: while nothing is lost, the tracker gets the whole list once, whatever changes while it is read."""
     with patch.object(announcer, "PAGE", page):
@@ -123,7 +123,7 @@ def test_the_whole_list_is_sent_once(before, meanwhile, page):
         for row in meanwhile:
             world.change_while_it_is_read(row)
         starts = refused = 0
-        for _ in range(60):
+        for _ in range(100):
             message = world.talk.next()
             starts += message.part == 0
             try:

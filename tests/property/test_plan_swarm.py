@@ -28,6 +28,7 @@ faults = st.one_of(
         dead=st.booleans(),
         once=st.booleans(),
         wrong_bytes=st.booleans(),
+        wrong_pieces=st.sets(st.integers(0, MANIFEST.count - 1)),
         stall_at=st.none() | st.integers(0, MIB),
         cut_at=st.none() | st.integers(0, MIB),
         status=st.sampled_from([0, 0, 0, 302, 404, 500, 503]),

@@ -101,6 +101,24 @@ def test_where_changes_were_forgotten_the_whole_list_is_sent():
     assert (message.part, message.last, message.put) == (0, True, [])
 
 
+def test_an_index_made_anew_is_a_later_one():
+    index, tracker = FakeIndex(), FakeTracker()
+    for name in "abc":
+        index.put(row(name))
+    talk = Talk(Card(ME, SECRET, "me", 7000), index, 99)
+    talk.send_all(talk.next())
+    whole = talk.next()
+    tracker.announce(whole)
+    talk.agreed(whole)
+    index.rows.clear()
+    index.sequence = 0
+    index.put(row("d"))
+    message = talk.next()
+    assert message.epoch > whole.epoch
+    tracker.announce(message)
+    assert {path for path, _ in tracker.leases[ME].items} == {"d"}
+
+
 def test_long_rows_are_split_by_bytes():
     index = FakeIndex()
     for n in range(600):

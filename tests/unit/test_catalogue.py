@@ -272,6 +272,7 @@ def test_duties(catalogue):
         row("mine beside it", "2", me=4),
         row("withdrawn beside it", "1", "copy", anna=4),
         row("half withdrawn", "1", "copy", anna=4, ben=4),
+        row("put there again", "1", "copy", anna=4),
     ):
         index.put(each)
     own.update()
@@ -284,6 +285,7 @@ def test_duties(catalogue):
         ("mine beside it", [entry("2", me=4)]),
         ("withdrawn beside it", [entry("2", ben=4)]),
         ("half withdrawn", [entry("2", ben=5)]),
+        ("put there again", [entry("1", anna=6)]),
     ]
     catalogue.start_over()
     withdrawn = {path: {ANNA: 7} for path in ("withdrawn beside it", "half withdrawn")}

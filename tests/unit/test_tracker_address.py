@@ -63,8 +63,20 @@ def test_nobody_elsewhere_may_name_anothers_address(advertise: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["169.254.169.254", "169.254.1.1", "fe80::1", "224.0.0.1", "ff02::1", "0.0.0.0", "::", "255.255.255.255"]
-    + ["240.0.0.1", "100.100.100.200", "fd00:ec2::254", "::ffff:169.254.169.254"],
+    [
+        "169.254.169.254",
+        "169.254.1.1",
+        "fe80::1",
+        "224.0.0.1",
+        "ff02::1",
+        "0.0.0.0",
+        "::",
+        "255.255.255.255",
+        "240.0.0.1",
+        "100.100.100.200",
+        "fd00:ec2::254",
+        "::ffff:169.254.169.254",
+    ],
 )
 def test_what_is_never_a_peer(address: str) -> None:
     with pytest.raises(Refused):
