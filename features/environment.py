@@ -9,9 +9,14 @@ from tests.support.cluster import Cluster
 
 
 def before_all(context: Any) -> None:
-    if not os.path.exists("/dev/fuse"):
-        raise RuntimeError("the features need /dev/fuse: real mounts")
     sweep.sweep()
+
+
+def before_feature(context: Any, feature: Any) -> None:
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        if os.environ.get("CI"):
+            raise RuntimeError("the features need /dev/fuse: they mount for real")
+        feature.skip("/dev/fuse cannot be opened by this user: no real mounts")
 
 
 def before_scenario(context: Any, scenario: Any) -> None:

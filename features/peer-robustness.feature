@@ -83,5 +83,6 @@ Feature: Peers go on, whatever happens to other peers
       | anna | notes.txt | 1K   |
       | cleo |           |      |
     When "cleo" sees "notes.txt"
+    And the tracking server has settled
     And "anna" leaves
     Then within 4 seconds "cleo" no longer sees "notes.txt"

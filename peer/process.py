@@ -52,7 +52,7 @@ class Channel(Generic[Out, In]):
                 return None
             (length,) = _LENGTH.unpack(head)
             body = self._file.read(length)
-        except OSError:
+        except (OSError, ValueError):  # ValueError: closed by our own side
             return None
         return self._decoder.decode(body) if len(body) == length else None
 
@@ -62,6 +62,7 @@ class Channel(Generic[Out, In]):
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass  # the other side was first
+        self._file.close()
         self._sock.close()
 
 

@@ -27,7 +27,8 @@ from shoal.wire import MAX_REV, Item
 class Version:
     """One listed version of a path: an item that shows it, and who owns and holds it (peer ids).
 
-    `owners` maps each owner to its rev; it includes owners without a living lease whose revs copies remember.
+    `owners` maps each owner to the highest rev that anybody alive has of it at this path: one that used a lower one
+    (its index was lost) learns from that to go above. Owners without a living lease, whose revs copies remember, count.
     `mtime` is the newest of the living owners' (of the copies', when no owner is alive), in nanoseconds.
     """
 
@@ -60,6 +61,10 @@ def resolve(items: Mapping[str, Iterable[Item]]) -> list[Version]:
         peer, item = lines[0]
         return [Version(item, item.mtime, dict(item.revs), [peer])]
     current = current_versions(lines)
+    highest: dict[str, int] = {}
+    for _, item in lines:
+        for owner, rev in item.revs.items():
+            highest[owner] = max(rev, highest.get(owner, -1))
     versions: dict[str, Version] = {}
     best: dict[str, tuple[bool, int, str]] = {}
     moved_on: set[str] = set()
@@ -74,9 +79,8 @@ def resolve(items: Mapping[str, Iterable[Item]]) -> list[Version]:
             version.item, version.mtime = item, item.mtime
         (version.partial if item.kind == "partial" else version.holders).append(peer)
         for owner in item.revs:
-            rev, cid = current[owner]
-            if cid == item.cid:
-                version.owners[owner] = rev
+            if current[owner][1] == item.cid:
+                version.owners[owner] = highest[owner]
             else:
                 moved_on.add(item.cid)
     # What `current` names is shown by somebody alive, for it was read from what the living say: a version whose

@@ -18,7 +18,9 @@ def clean_machine() -> Iterator[None]:
     yield
 
     def running() -> list[threading.Thread]:
-        return [thread for thread in threading.enumerate() if thread not in before and thread.is_alive()]
+        # Threads that Python did not start, such as libfuse's, leave a dummy behind once they logged something.
+        ours = [thread for thread in threading.enumerate() if not isinstance(thread, threading._DummyThread)]
+        return [thread for thread in ours if thread not in before and thread.is_alive()]
 
     try:
         until(lambda: not running() and not sweep.left_behind(), 5, "nothing is left", every=0.1)
@@ -36,10 +38,22 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
             made.show_logs()
 
 
+@pytest.fixture(scope="module")
+def shared_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """A network of real programs for the tests of one module; the logs are shown when one of them failed."""
+    with Cluster() as made:
+        yield made
+        if getattr(request.node, "failed", False):
+            made.show_logs()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Lets fixtures know that their test failed."""
     report = yield
     if report.when == "call":
         item.failed = report.failed  # type: ignore[attr-defined]
+        module = item.getparent(pytest.Module)
+        if report.failed and module is not None:
+            module.failed = True  # type: ignore[attr-defined]
     return report

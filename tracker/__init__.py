@@ -6,6 +6,7 @@ Pure, time is an argument:
     lists      a peer's list as it changes; quotas, what one source may take; settling, when a catalogue is complete
     catalogue  the merged entries, their version and the delta feed
     listing    peers at a path; rows, items packed small; contents, who has a cid; changelog, what changed in order
+    patience   a clock that does not count the tracker's own stops
     address    where a peer is listed
     seed       the protocol of the first peers, both ways
     views      rows for people and programs

@@ -33,7 +33,6 @@ _PEER = "\0"  # before a peer's id, the key of its row in the log; no path has i
 
 Seen = tuple[list[Entry], dict[str, int]]
 """What the feed shows of a path: its entries, and the revs of a "nothing" by owner."""
-NOTHING_SEEN: Seen = ([], {})
 
 
 class Catalogue:
@@ -85,21 +84,34 @@ class Catalogue:
     def change(self, listing: Listing, path: str, new: tuple[bytes, ...]) -> None:
         """From now on the peer holds these rows at this path, and no others."""
         old = listing.at(path)
+        if old == new:
+            return
         if path not in self._log.places:
             self._paths.add(path)
         place = self._log.place(path)
-        quiet = isinstance(place.held, Crowd) and place.held.seeds == 0 and len(old) + len(new) == 1
-        if quiet:
-            assert isinstance(place.held, Crowd)
-            quiet = not rows.is_seed((*old, *new)[0]) and place.held.hides(listing, (*old, *new)[0])
-        before = NOTHING_SEEN if quiet else self.seen(path)
+        held = place.held
+        if held is None or held is listing:  # nobody else is there: what it says is what is seen
+            self._set(place, listing, old, new)
+            self._log.changed(place)
+            return
+        if isinstance(held, Crowd) and self._hidden(held, listing, (*old, *new)):
+            self._set(place, listing, old, new)
+            return
+        before = self.seen(path)
+        self._set(place, listing, old, new)
+        if self.seen(path) != before:
+            self._log.changed(place)
+
+    @staticmethod
+    def _hidden(crowd: Crowd, listing: Listing, changed: tuple[bytes, ...]) -> bool:
+        if len(changed) > 1 or crowd.seeds or rows.is_seed(changed[0]):
+            return False
+        return crowd.hides(listing, changed[0])
+
+    def _set(self, place: Place[Held], listing: Listing, old: tuple[bytes, ...], new: tuple[bytes, ...]) -> None:
         self._count(listing, old, -1)
         self._put(place, listing, old, new)
         self._count(listing, new, 1)
-        if not quiet and self.seen(path) != before:
-            self._log.changed(place)
-        elif place.held is None:
-            self._log.discard(place)
 
     def _put(self, place: Place[Held], listing: Listing, old: tuple[bytes, ...], new: tuple[bytes, ...]) -> None:
         held = place.held

@@ -67,11 +67,6 @@ class ChangeLog(Generic[T]):
         if len(self._log) > 2 * len(self.places) + 1024:
             self._sweep()
 
-    def discard(self, place: Place[T]) -> None:
-        """Forgets a place that is empty and was never seen by a reader."""
-        if place.held is None and place.number == 0:
-            self.places.pop(place.key, None)
-
     def after(self, number: int) -> Iterator[Place[T]]:
         """The places that changed after `number`, in order of their last change. No change may be made meanwhile."""
         for at in range(bisect_right(self._numbers, number), len(self._log)):

@@ -38,6 +38,7 @@ from tracker.figures import Figures
 from tracker.hints import Hints
 from tracker.machine import ThisMachine
 from tracker.memory import MemoryStore
+from tracker.patience import PatientClock
 from tracker.quotas import Limits
 from tracker.request import Requests
 
@@ -181,7 +182,8 @@ def _build(config: Config, parent: int) -> Application:
     if os.getppid() != parent:  # it died before the line above
         sys.exit(1)
     hints = Hints(lambda: store.hints())
-    store = MemoryStore(config.ttl, config.limits, hints.changed)  # the only one there is: see `_check_store`
+    # The only store there is: see `_check_store`.
+    store = MemoryStore(config.ttl, config.limits, hints.changed, PatientClock(time.monotonic))
     requests = Requests(ThisMachine(), config.trusted, BODIES)
     figures = Figures(store.totals, lambda: hints.sent)
     app = make_app(store, requests, config.refresh, config.ttl, figures)

@@ -47,6 +47,11 @@ def server_comes_back(context: Any) -> None:
     context.tracker.restart()
 
 
+@when("the tracking server has settled")
+def has_settled(context: Any) -> None:
+    until(lambda: not context.tracker.get("/v1/files?limit=1")["settling"], SEEN, "the tracking server has settled")
+
+
 @step("the tracking server lists {paths}")
 def lists(context: Any, paths: str) -> None:
     lists_soon(context, SEEN, paths)

@@ -145,7 +145,8 @@ def _stat_packer(layout: type[ctypes.Structure]) -> Any:
 
     def pack_stat(mode: int, size: int, mtime: int) -> bytes:
         seconds, rest = divmod(mtime, 1_000_000_000)
+        blocks = -(-size // 512) if stat.S_ISREG(mode) else 0
         links = 2 if stat.S_ISDIR(mode) else 1
-        return pack(*ordered((mode, links, uid, gid, size, 4096, -(-size // 512), seconds, rest)))
+        return pack(*ordered((mode, links, uid, gid, size, 4096, blocks, seconds, rest)))
 
     return pack_stat

@@ -185,6 +185,8 @@ class Mount:
         def guarded(path: bytes | None, *rest: Any) -> int:
             try:
                 return call(path, *rest)
+            except Again:
+                return -errno.ESTALE
             except BaseException as error:  # noqa: BLE001 - nothing may reach libfuse's loop; `answer` logs it
                 return -answer(error, "" if path is None else _text(path))
 
@@ -219,6 +221,8 @@ class Mount:
         node = self._find(path)
         if node is not None:
             return self._versions.tell(path, self._vfs.attributes(node))
+        if pin is None and path.startswith(HIDDEN):
+            raise Again
         # What is open keeps its attributes after it went from the network, until it is moved.
         pinned = pin.attributes if pin is not None else None
         return self._versions.tell(path, pinned) if pinned is not None else None
@@ -245,8 +249,15 @@ class Mount:
         return _give(b"".join(name.encode() + b"\0" for name in self._vfs.xattrs(self._there(path))), buffer, size)
 
     def _there(self, path: bytes) -> Node:
-        """What is open at a path, or shown there."""
+        """What is open at a path, or shown there.
+
+        Raises:
+            Again: it is a moved inode's, which nobody has open any more; the kernel has yet to see the new one.
+            OSError: ENOENT.
+        """
         pin = self._versions.pins.get(path)
+        if pin is None and path.startswith(HIDDEN):
+            raise Again
         node = pin.node if pin is not None else self._find(path)
         if node is None:
             raise FileNotFoundError(errno.ENOENT, "no such path")
@@ -296,10 +307,7 @@ class Mount:
 
     def _open(self, path: bytes, info: int) -> int:
         opened = self._binding.info.from_address(info)
-        try:
-            number, keep = self._bind(path, opened.flags)
-        except Again:
-            return -errno.ESTALE
+        number, keep = self._bind(path, opened.flags)
         opened.fh = number
         opened.keep_cache = keep
         opened.direct_io = self._versions.handles[number].direct

@@ -42,7 +42,7 @@ HIDDEN = b"/\x01"
 
 
 class Again(Exception):
-    """The kernel must look the path up anew and open again (ESTALE)."""
+    """The kernel must look the path up anew and try again, as it does once when the answer is ESTALE."""
 
 
 class Waits(Again):

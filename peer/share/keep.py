@@ -99,9 +99,9 @@ class Keeper:
     def _run(self) -> None:
         retry = 0.0
         while not self._stop.is_set():
-            self._wake.clear()
             if not self._tasks:
                 self._wake.wait(RETRY if self._unsettled else None)
+                self._wake.clear()  # what was put before this is seen below or in the next round, `stop` too
             if self._unsettled and time.monotonic() >= retry:
                 retry = time.monotonic() + RETRY
                 self._settle()

@@ -94,10 +94,8 @@ class Scanner:
             log.debug("the peer is gone")  # `receive` ends, and with it the process
 
     def _tell(self) -> None:
-        while True:
+        while not self._stopping:
             self._commits.wait()
-            if self._stopping:
-                return
             time.sleep(COALESCE)
             self._commits.clear()
             self._say(Changed(self._index.sequence))

@@ -116,7 +116,6 @@ class Survey:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._wake.clear()
             self._take_hints()
             self._looker.look_due()
             self._walk()
@@ -128,6 +127,7 @@ class Survey:
                 self._disk_refused(error)
             self._say_progress()
             self._wake.wait(self._timeout())
+            self._wake.clear()  # what was asked before this is seen by the next round, `stop` too
         self._end_passes()
 
     def _timeout(self) -> float:

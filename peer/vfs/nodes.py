@@ -47,17 +47,12 @@ Node = Folder | File | StateDir | StateFile
 
 
 def leads_inside(file: File) -> bool:
-    """Whether a link may be shown: followed from where it stands, it can only lead to what is in the tree.
-
-    Stricter than `safe_link`: after a name that may itself be a link, `..` could lead anywhere, so it comes first only.
-    """
+    """Whether a link may be shown: from where it stands it can only lead to what is in the tree."""
     try:
         safe_link(file.path, file.entry.link)
     except BadName:
         return False
-    parts = [part for part in file.entry.link.split("/") if part not in ("", ".")]
-    ups = parts.count("..")
-    return all(part == ".." for part in parts[:ups])
+    return True
 
 
 def shown(children: Mapping[str, Folder | File]) -> Iterator[tuple[str, Folder | File]]:

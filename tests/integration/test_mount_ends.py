@@ -145,13 +145,12 @@ def test_signals_stay_the_programs_own(directory: Path, number: int) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
 def test_works_without_root(directory: Path) -> None:
-    if subprocess.run(["setpriv", "--reuid=65534", "test", "-w", "/dev/fuse"], check=False).returncode != 0:
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    if subprocess.run([*nobody, "test", "-w", "/dev/fuse"], check=False).returncode != 0:
         pytest.skip("/dev/fuse is root's alone on this machine")
     os.chown(directory, 65534, 65534)
-    process = program(directory, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    shown = subprocess.run(
-        ["setpriv", "--reuid=65534", "cat", directory / "mount/file"], capture_output=True, check=False
-    )
+    process = program(directory, *nobody)
+    shown = subprocess.run([*nobody, "cat", directory / "mount/file"], capture_output=True, check=False)
     process.communicate("end\n", timeout=10)
     assert process.returncode == 0 and shown.stdout == b"data"
     assert not os.path.ismount(directory / "mount")
@@ -170,7 +169,11 @@ def test_places_that_contain_each_other_are_refused(directory: Path) -> None:
     with pytest.raises(UsageError, match="contain each other"):
         check_places(mount, mount)
     with pytest.raises(UsageError, match="not empty"):
-        check_places(local / "inner", local)
+        check_mountpoint(local)
+    with pytest.raises(UsageError, match="not a directory"):
+        check_mountpoint(Path(__file__))
+    with pytest.raises(UsageError, match="cannot be used"):
+        check_mountpoint(directory / "missing")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to bind")

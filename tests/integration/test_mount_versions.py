@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,7 @@ out = os.memfd_create("out")
 maps = [mmap.mmap(0, size, flags=flags, prot=mmap.PROT_READ) for flags in (mmap.MAP_SHARED, mmap.MAP_PRIVATE)]
 print("ready", flush=True)
 sys.stdin = None
-for turn in range(int(sys.argv[3])):
+while not os.path.exists(sys.argv[3]):
     for step in (4096, 65536, 1 << 20):
         got, at = b"", 0
         while data := os.pread(0, step, at):
@@ -60,25 +61,27 @@ def place(tmp_path: Path) -> Iterator[tuple[Network, Path]]:
 
 
 @contextlib.contextmanager
-def reader(path: Path, letter: str, size: int, turns: int = 40) -> Iterator["subprocess.Popen[str]"]:
-    """A process that has the file open and reads it until it is done; it must find nothing wrong."""
-    with open(path, "rb") as file:
+def reader(path: Path, letter: str, size: int) -> Iterator["subprocess.Popen[str]"]:
+    """A process that has the file open and reads it until the block ends; it must find nothing wrong."""
+    with tempfile.TemporaryDirectory() as directory, open(path, "rb") as file:
+        stop = Path(directory) / "stop"
         process = subprocess.Popen(
-            [sys.executable, "-c", READER, letter, str(size), str(turns)],
+            [sys.executable, "-c", READER, letter, str(size), str(stop)],
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-    assert process.stdout is not None
-    with process:
-        try:
-            process.stdout.readline()
-            yield process
-            _, errors = process.communicate(timeout=60)
-            assert process.returncode == 0, errors
-        finally:
-            process.kill()
+        assert process.stdout is not None
+        with process:
+            try:
+                process.stdout.readline()
+                yield process
+                stop.touch()
+                _, errors = process.communicate(timeout=60)
+                assert process.returncode == 0, errors
+            finally:
+                process.kill()
 
 
 def read(path: Path) -> bytes:
@@ -151,7 +154,7 @@ def test_every_open_of_a_path_that_changes_all_the_time_is_of_one_version(place:
 def test_a_file_that_leaves_the_network_is_read_to_its_end_by_who_has_it_open(place: tuple[Network, Path]) -> None:
     net, point = place
     net.remote("file", b"A" * SIZE)
-    with reader(point / "file", "A", SIZE, 10):
+    with reader(point / "file", "A", SIZE):
         net.put({"file": []})
         until(lambda: not os.path.exists(point / "file"), 5, "the path is gone")
 
@@ -159,7 +162,7 @@ def test_a_file_that_leaves_the_network_is_read_to_its_end_by_who_has_it_open(pl
 def test_a_directory_becomes_a_file_and_back(place: tuple[Network, Path]) -> None:
     net, point = place
     net.remote("name/file", b"A" * SIZE)
-    with reader(point / "name/file", "A", SIZE, 10):
+    with reader(point / "name/file", "A", SIZE):
         net.put({"name/file": []})
         net.remote("name", b"now a file")
         until(lambda: os.path.isfile(point / "name") and read(point / "name") == b"now a file", 5, "it is a file")

@@ -188,7 +188,7 @@ def test_memory_does_not_grow_with_refused_messages(tracker: Tracker) -> None:
         return int(status.split("VmRSS:")[1].split()[0])
 
     def flood(start: int) -> None:
-        for n in range(start, start + 300):
+        for n in range(start, start + 150):
             eve = Announcer(f"nobody{n}")
             post(tracker, "/v1/announce", encode(eve.renewal()), eve.secret)
             post(tracker, "/v1/announce", encode(eve.message(part=3, put=[eve.own(f"{n}", "x")])), eve.secret)
@@ -196,7 +196,7 @@ def test_memory_does_not_grow_with_refused_messages(tracker: Tracker) -> None:
 
     flood(0)
     before = memory()
-    flood(300)
+    flood(150)
     assert memory() - before < 20_000
 
 

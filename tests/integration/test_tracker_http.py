@@ -11,15 +11,18 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shoal.errors import UsageError
 from shoal.wire import PAGE, PROOF, Announce, Changes, Evict, Leave, Renewed, decode, encode
 from tests.support.announcer import Announcer, cid_of, sha1_of
 from tests.support.cluster import Cluster, Tracker
 from tests.support.patience import until
+from tracker.cli import _claim
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
@@ -203,7 +206,7 @@ def test_many_at_once(tracker: Tracker) -> None:
         ann = peer(f"{name}{n}", f"{name}/{n}", port=8000 + n)
         with Client(tracker) as client:
             client.tell(ann)
-            for _ in range(20):
+            for _ in range(10):
                 assert client.say(ann, ann.renewal())[0] == 200
                 with Client(tracker) as other:
                     assert f"{name}/{n}" in other.paths()
@@ -288,6 +291,17 @@ def test_it_ends_when_asked_to(cluster: Cluster, number: signal.Signals) -> None
     assert "Traceback" not in tracker.log.read_text()
 
 
+def test_ctrl_c_is_no_accident_even_if_the_worker_is_first(cluster: Cluster) -> None:
+    tracker = cluster.tracker()
+    (worker,) = children(tracker.pid)
+    os.kill(tracker.pid, signal.SIGSTOP)
+    os.kill(worker, signal.SIGINT)
+    until(lambda: state(worker) == "Z", 5, "the worker is gone")
+    os.kill(tracker.pid, signal.SIGINT)
+    os.kill(tracker.pid, signal.SIGCONT)
+    assert tracker.wait_ended(10) == 0
+
+
 def test_a_dead_worker_ends_the_program(cluster: Cluster) -> None:
     tracker = cluster.tracker()
     (worker,) = children(tracker.pid)
@@ -347,10 +361,19 @@ def test_wrong_arguments_get_one_clear_line(args: list[str]) -> None:
         assert "not built yet" in ended.stderr
 
 
-def test_a_port_in_use_is_refused(tracker: Tracker) -> None:
-    ended = run(tracker.address.rpartition(":")[2], "--host", "127.0.0.1")
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_port_in_use_is_refused(tracker: Tracker, host: str) -> None:
+    ended = run(tracker.address.rpartition(":")[2], "--host", host)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert "in use" in ended.stderr
+
+
+def test_of_two_trackers_that_start_at_once_one_has_the_port() -> None:
+    with closing(_claim("127.0.0.1", 0)) as first:
+        assert first.port
+        with pytest.raises(UsageError, match="in use"):
+            _claim("127.0.0.1", first.port)
+    _claim("127.0.0.1", first.port).close()
 
 
 def test_help(tracker: Tracker) -> None:

@@ -190,7 +190,7 @@ class Network(RuleBasedStateMachine):
         for peer, disk in self.living().items():
             if disk.own and disk.own[1] != NOTHING_CID:
                 version = by_cid[disk.own[1]]
-                assert version.owners[peer] == disk.own[0] and peer in version.holders
+                assert version.owners[peer] == max(disk.own[0], self._seen(peer)) and peer in version.holders
                 assert version.item.kind == "own" and version.mtime >= disk.mtime
 
     @invariant()

@@ -27,7 +27,7 @@ times = st.integers(0, (1 << 63) - 1)
 
 @given(items, times)
 def test_a_row_gives_back_what_was_announced(item: Item, now_ns: int) -> None:
-    """Whatever item and clock are, a row unpacks to the item as announced; listed, a later mtime is cut to the clock."""
+    """Whatever item and clock are, a row unpacks to the item announced; listed, a later mtime is cut to the clock."""
     row = rows.pack(item, now_ns)
     assert rows.unpack("a", row, announced=True) == item
     listed = rows.unpack("a", row)
@@ -49,7 +49,7 @@ def test_the_same_but_for_the_cut(item: Item, other: Item, early: int, late: int
     st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), max_size=200), st.integers(0, 5), st.integers(0, 200)
 )
 def test_the_log_has_each_changed_place_once_in_order(changes: list[tuple[str, bool]], most: int, since: int) -> None:
-    """After any changes, the log above any number from the horizon on has each key changed since, once, oldest first."""
+    """After any changes, the log above a number from the horizon on has each key changed since, once, in order."""
     log: ChangeLog[bool] = ChangeLog(tombstones=most)
     last: dict[str, int] = {}
     for number, (key, held) in enumerate(changes, 1):

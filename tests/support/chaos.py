@@ -210,6 +210,13 @@ class Detour:
         with self._lock:
             return sum(proxy.connections for proxy in self._proxies.values())
 
+    def cut(self) -> None:
+        """Ends the connections to the peer's data port that are open now."""
+        with self._lock:
+            proxies = list(self._proxies.values())
+        for proxy in proxies:
+            proxy.cut()
+
     def close(self) -> None:
         """Ends the detour and its proxies."""
         self._server.shutdown()

@@ -22,7 +22,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -130,6 +129,12 @@ class Node:
         self.terminate()
         return self.wait_ended(STOP)
 
+    def end(self) -> None:
+        """kill -9 of all its processes."""
+        self._signal(signal.SIGKILL, group=True)
+        if self.process is not None:
+            self.process.wait(STOP)
+
     def wait_ended(self, seconds: float) -> int:
         """Waits for the end, and makes one when `seconds` are over."""
         if self.process is None:
@@ -137,8 +142,8 @@ class Node:
         try:
             return self.process.wait(max(seconds, 0.0))
         except subprocess.TimeoutExpired:
-            self._signal(signal.SIGKILL, group=True)
-            return self.process.wait(STOP)
+            self.end()
+            return -signal.SIGKILL
 
     def _signal(self, number: signal.Signals, group: bool = False) -> None:
         if self.process is None:
@@ -297,13 +302,9 @@ class Cluster:
             print(f"--- {node.name} ({state}, {' '.join(node.command[1:4])} …)\n{node.tail()}", file=sys.stderr)
 
     def close(self) -> None:
-        """Ends all programs, unmounts and removes everything."""
-        for node in reversed(self.nodes):
-            node.resume()
-            node.terminate()
-        end = time.monotonic() + STOP
+        """Ends all programs at once (`Node.stop` is the gentle way), unmounts and removes everything."""
         for node in self.nodes:
-            node.wait_ended(end - time.monotonic())
+            node.end()
         sweep.take_away(str(self.home))
         shutil.rmtree(self.home, ignore_errors=True)
 

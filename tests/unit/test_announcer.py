@@ -119,6 +119,23 @@ def test_an_index_made_anew_is_a_later_one():
     assert {path for path, _ in tracker.leases[ME].items} == {"d"}
 
 
+def test_what_changes_while_a_delta_is_read_comes_with_the_next():
+    index, tracker = FakeIndex(), FakeTracker()
+    index.put(row("a"))
+    tracker.put(ME, index.rows["a", "1" * 64].item())
+    talk = Talk(Card(ME, SECRET, "me", 7000), index, 99)
+    talk.agreed(talk.next())
+    index.put(row("b"))
+    nothing = [lambda: None] * 2
+    index.meanwhile = [*nothing, lambda: index.put(row("c"))]  # between the rows and the state
+    for expected in ("b", "c"):
+        message = talk.next()
+        assert [item.path for item in message.put] == [expected]
+        tracker.announce(message)
+        talk.agreed(message)
+    assert not talk.busy
+
+
 def test_long_rows_are_split_by_bytes():
     index = FakeIndex()
     for n in range(600):

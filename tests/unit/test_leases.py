@@ -9,6 +9,7 @@ from tests.support.announcer import NOW_NS, Announcer, cid_of, sha1_of
 from tracker import leases as leases_module
 from tracker.leases import Outcome, Where
 from tracker.memory import MemoryStore
+from tracker.patience import PatientClock
 from tracker.quotas import Limits
 
 TTL = 15.0
@@ -169,6 +170,13 @@ def test_a_change_that_does_not_follow_is_refused_whole(room: Room, ann: Announc
     room.tell(ann, ann.own("a", "one"))
     ann.delta([ann.own("lost", "x")])
     assert room.say(ann.delta([ann.own("b", "two")])).need == "all"
+    assert room.paths() == ["a"]
+
+
+def test_a_change_to_the_same_sequence_is_refused(room: Room, ann: Announcer) -> None:
+    room.tell(ann, ann.own("a", "one"))
+    message = ann.message(base=ann.sequence, put=[ann.own("b", "two")], digest="")
+    assert room.say(message).need == "all"
     assert room.paths() == ["a"]
 
 
@@ -517,3 +525,28 @@ def test_cids_made_up_for_seed_files_are_never_shown(room: Room) -> None:
     assert changes is not None
     assert changes.paths[0][1][0].cid == ""
     assert changes.paths[0][1][0].size is None
+
+
+# A tracker that was stopped itself
+
+
+def test_a_tracker_that_was_stopped_delists_nobody_for_it(ann: Announcer) -> None:
+    room = Room()
+    clock = PatientClock(lambda: room.now)
+    room.store = MemoryStore(TTL, Limits(), timer=clock, clock=lambda: room.now_ns)
+
+    def run(seconds: float) -> None:
+        for _ in range(int(seconds * 2)):
+            room.now += 0.5
+            room.store.sweep()
+
+    room.tell(ann, ann.own("a", "one"))
+    run(TTL - 5)
+    room.now += 1000  # SIGSTOP
+    room.store.sweep()
+    assert room.peers() == ["ann"]
+    run(2)
+    assert room.peers() == ["ann"]
+    assert room.settling()
+    run(4)
+    assert room.peers() == []

@@ -1,6 +1,8 @@
 """The catalogue: what is listed, how it is paged, what a feed costs."""
 
+import sys
 import threading
+from collections.abc import Iterator
 
 import pytest
 from msgspec.structs import replace
@@ -13,7 +15,7 @@ from tracker.catalogue import Catalogue
 from tracker.changelog import ChangeLog
 from tracker.hints import Hints, pause
 from tracker.leases import Where
-from tracker.listing import Listing
+from tracker.listing import FEED_GROUPS, Listing
 from tracker.memory import MemoryStore
 from tracker.quotas import Limits
 from tracker.views import iso
@@ -80,8 +82,8 @@ def test_the_last_of_a_group_may_decide_what_is_shown(book: Book) -> None:
         book.hold(book.peer(id), file("f", "one", "copy"))
     book.hold(book.peer("8"), file("f", "one", "copy", x=True))
     assert book.catalogue.seen("f")[0][0].x
-    before = book.catalogue.version
     last = book.peer("9")
+    before = book.catalogue.version
     book.hold(last, file("f", "one", "copy"))
     assert not book.catalogue.seen("f")[0][0].x
     assert book.catalogue.version != before
@@ -137,20 +139,38 @@ def test_versions_that_are_none_of_ours(book: Book, since: str) -> None:
 
 
 def test_a_flood_of_versions_hides_none_that_was_there_before(book: Book) -> None:
+    real = next(text for text in map(str, range(10_000)) if cid_of(text).startswith("ff"))
     ann = book.peer("a")
-    book.hold(ann, own(ann, "f", "the real one"))
-    flood = [book.peer(f"b{n}") for n in range(40)]
-    long = "f" * 60
-    many = {cid_of(f"owner {n}"): n for n in range(60)}
-    for n, listing in enumerate(flood):
-        items = [file("f", f"{long}{n}/{m}", "copy", many) for m in range(16)]
-        book.hold(listing, *items)
+    book.hold(ann, own(ann, "f", real))
+    for n in range(12):
+        items = [file("f", f"{n}/{m}", "copy", {cid_of(f"{n}/{m}/{k}"): 1 for k in range(60)}) for m in range(16)]
+        book.hold(book.peer(f"b{n}"), *items)
     entries = book.catalogue.seen("f")[0]
-    assert cid_of("the real one") in [entry.cid for entry in entries]
-    assert len(entries) < 40 * 16
+    assert cid_of(real) in [entry.cid for entry in entries]
+    assert len(entries) < 12 * 16
+    assert len(encode(entries)) < MAX_BODY // 2 + 1000
     pages, _ = book.all()
     for page in pages:
         assert len(encode(page)) <= MAX_BODY
+
+
+def test_a_flood_of_rows_is_not_looked_at_beyond_a_bound(book: Book) -> None:
+    ann = book.peer("a")
+    book.hold(ann, own(ann, "f", "the real one"))
+    for n in range(45):
+        book.hold(book.peer(f"b{n}"), *(file("f", f"{n}/{m}", "copy") for m in range(16)))
+    entries = book.catalogue.seen("f")[0]
+    assert cid_of("the real one") in [entry.cid for entry in entries]
+    assert len(entries) == FEED_GROUPS
+    assert len(book.catalogue.versions("f")) == 45 * 16 + 1
+
+
+def test_a_page_has_so_many_paths_at_most(book: Book) -> None:
+    ann = book.peer("a")
+    for n in range(2 * PAGE):
+        book.hold(ann, own(ann, f"{n}", "x"))
+    pages, _ = book.all()
+    assert max(len(page.paths) + len(page.peers) for page in pages) == PAGE
 
 
 def test_the_log_and_the_sorted_keys_do_not_grow_with_time(book: Book) -> None:
@@ -351,6 +371,16 @@ def test_a_listing_longer_than_one_hold_of_the_lock(store: MemoryStore, monkeypa
 # One catalogue for everybody
 
 
+@pytest.fixture
+def hurried() -> Iterator[None]:
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hurried")
 def test_concurrent_readers_and_writers_never_see_two_catalogues(store: MemoryStore) -> None:
     """Each peer moves one file between two names: a reader finds it under exactly one of them."""
     peers = [Announcer(f"p{n}", n + 1) for n in range(4)]
