@@ -9,6 +9,7 @@ the call takes.
 
 import ctypes
 import importlib
+import importlib.util
 import os
 import stat
 import struct
@@ -18,7 +19,8 @@ from typing import Any
 
 from shoal.errors import LocalError
 
-_LIBRARIES = ("libfuse3.so.4", "libfuse3.so.3", "libfuse.so.2")
+_MODULES = {"mfusepy": ("libfuse3.so.4", "libfuse3.so.3", "libfuse.so.2"), "fuse": ("libfuse.so.2",)}
+"""What binds FUSE, the best first, and the libraries whose layouts it knows."""
 _INSTALL = "install it (Debian: apt install fuse3 libfuse3-3), or run with --no-mount"
 
 
@@ -95,20 +97,18 @@ def load() -> Binding:
     Raises:
         LocalError: there is none, or Python cannot use it; says what to install.
     """
+    name = next((name for name in _MODULES if importlib.util.find_spec(name) is not None), None)
+    if name is None:
+        raise LocalError("Python's side of FUSE is missing: pip install mfusepy, or run with --no-mount")
     if "FUSE_LIBRARY_PATH" not in os.environ and "FUSE_LIBRARY_NAME" not in os.environ:
-        found = next(filter(_loads, _LIBRARIES), None)
+        found = next(filter(_loads, _MODULES[name]), None)
         if found is None:
             raise LocalError(f"there is no FUSE library on this machine: {_INSTALL}")
         os.environ["FUSE_LIBRARY_PATH"] = found
-    for name in ("mfusepy", "fuse"):
-        try:
-            module = importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
-        except (OSError, AttributeError) as error:
-            raise LocalError(f"the FUSE library cannot be used ({error}): {_INSTALL}") from None
-        return Binding(module)
-    raise LocalError("Python's side of FUSE is missing: pip install mfusepy, or run with --no-mount")
+    try:
+        return Binding(importlib.import_module(name))
+    except (OSError, AttributeError) as error:
+        raise LocalError(f"the FUSE library cannot be used ({error}): {_INSTALL}") from None
 
 
 def _loads(name: str) -> bool:

@@ -111,6 +111,7 @@ class Mount:
         until = time.monotonic() + _STARTING
         while not self._ready.wait(0.02):
             if not self._loop.is_alive() or time.monotonic() > until:
+                unmount(self._point, 0, self.wait)
                 raise LocalError(f"{printable(self._point)} cannot be mounted; the line above from libfuse says why")
         self._device = os.stat(self._point).st_dev
         tune(Path(self._point))

@@ -22,6 +22,7 @@ from peer.beneath import Beneath
 from peer.layout import Layout
 from peer.messages import Changed, Message, Opened, Rescan, ToScanner
 from peer.process import Channel, channel_to_peer
+from peer.share.adopt import adopt
 from peer.share.index import Index
 from peer.share.keep import Keeper
 from peer.share.survey import Survey
@@ -51,7 +52,7 @@ class Scanner:
 
     def __init__(self, layout: Layout, peer: str, channel: Channel[object, object]) -> None:
         layout.make()
-        self._channel = channel
+        self._channel, self._peer = channel, peer
         self._commits = threading.Event()
         self._stopping = False
         self._root = Beneath(layout.local)
@@ -64,6 +65,7 @@ class Scanner:
     def run(self) -> None:
         """Works until the peer's end of the channel closes."""
         self._keeper.recover()
+        adopt(self._index, self._peer)
         self._say(Opened())
         self._teller.start()
         self._keeper.start()
