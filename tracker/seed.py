@@ -8,19 +8,21 @@ Such a peer says all it has every few seconds, and is gone when it stops.
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Mapping
 
 from msgspec import Struct
 
 from shoal.errors import BadName, DataError, UsageError
-from shoal.names import safe_path, safe_peer_name
+from shoal.names import printable, safe_path, safe_peer_name
 from shoal.ownership import Version
 from shoal.units import parse_address
 from shoal.wire import decode
 from tracker.catalogue import shown_cid
 from tracker.listing import Listing
 
+log = logging.getLogger(__name__)
 _SHA1 = re.compile(r"[0-9a-fA-F]{40}", re.ASCII)
 
 
@@ -41,6 +43,8 @@ class SeedFile(Struct, frozen=True):
 def read_refresh(body: bytes) -> tuple[str, int, dict[str, str]]:
     """The host and port that the peer says it has, and its files: safe path to SHA-1 in lower case.
 
+    A name that cannot be a path is left out.
+
     Raises:
         DataError: it is not what a peer of that protocol says.
     """
@@ -53,7 +57,10 @@ def read_refresh(body: bytes) -> tuple[str, int, dict[str, str]]:
     for name, sha1 in refresh.files.items():
         if not _SHA1.fullmatch(sha1):
             raise DataError("a file without a SHA-1 of 40 hex digits")
-        files[safe_path(name)] = sha1.lower()
+        try:
+            files[safe_path(name)] = sha1.lower()
+        except BadName as error:  # that file cannot be listed; the peer's others can
+            log.info("%s: %s", printable(refresh.PEER), error)
     return host, port, files
 
 

@@ -2,6 +2,8 @@
 
     errnos    the one table from errors to errno
     mounting  before and after: dead mounts cleaned, read-ahead set, unmounting that always ends
+    binding   the FUSE library, chosen before it is imported, and its layouts
+    versions  which version of a path the kernel may have in its caches; pure
     libfuse   the adapter for libfuse3 through mfusepy (or fusepy, where only that is installed)
 
 May import `peer.vfs`, `shoal`. Imported by `peer.cli` only.

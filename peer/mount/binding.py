@@ -58,6 +58,11 @@ class Binding:
         """Whether it is libfuse 3."""
         return bool(self.version[0] == 3)
 
+    @property
+    def threads_stay(self) -> bool:
+        """Whether it can be told not to end its idle threads."""
+        return bool(self.version >= (3, 12))
+
     def operations(self, functions: dict[str, Any]) -> tuple[Any, list[Any]]:
         """`struct fuse_operations` with these, and what must be kept alive with it.
 

@@ -55,6 +55,9 @@ _FILLERS = {
     3: ctypes.CFUNCTYPE(_I, _P, _S, _S, ctypes.c_int64, _I),
 }
 _libc = ctypes.CDLL(None, use_errno=True)
+# For a thread that is not Python's, Python makes its own state at each callback and unmakes it after it, which takes
+# half of a call's time. Once it was asked for one time more than it is given back, it stays.
+_keep_thread_state = ctypes.PyDLL(None).PyGILState_Ensure
 _pread = _libc.pread
 _pread.restype, _pread.argtypes = ctypes.c_ssize_t, [_I, _P, _N, ctypes.c_int64]
 log = logging.getLogger(__name__)
@@ -70,6 +73,7 @@ class Mount:
         self._versions = Versions()
         self._listings: dict[int, list[tuple[bytes, bytes, Node]]] = {}
         self._numbers, self._hidden = count(1), count(1)
+        self._threads = threading.local()
         self._moving: tuple[bytes, bytes] | None = None
         self._changed, self._stopping, self._ready = threading.Event(), threading.Event(), threading.Event()
         self._device = 0
@@ -147,7 +151,7 @@ class Mount:
         options = [_OPTIONS, _TIMEOUTS]
         if os.geteuid() == 0:
             options.append("allow_other")
-        if binding.version >= (3, 12):
+        if binding.threads_stay:
             options.append(f"max_threads={_THREADS},max_idle_threads={_THREADS}")
         elif not binding.three:
             options.append(f"max_background={_BACKGROUND}")
@@ -182,8 +186,14 @@ class Mount:
         return {**guarded, "init": (self._init, _P, [_P, *(info if three else [])])}
 
     def _guard(self, call: Callable[..., int]) -> Callable[..., int]:
+        threads = self._threads
+
         @functools.wraps(call)
         def guarded(path: bytes | None, *rest: Any) -> int:
+            if not hasattr(threads, "known"):
+                threads.known = True
+                if self._binding.threads_stay:
+                    _keep_thread_state()
             try:
                 return call(path, *rest)
             except Again:

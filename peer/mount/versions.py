@@ -122,7 +122,8 @@ class Versions:
                 pin = self.pins[path] = Pin(path, node, handle.source)
             claimed = pin.spare is handle
             if pin.source != handle.source:
-                pin.leaving = pin.leaving or threading.Event()
+                if not path.startswith(HIDDEN):  # what was moved once stays there
+                    pin.leaving = pin.leaving or threading.Event()
                 raise Again
             if not self._knows(path, pin, handle, claimed):
                 if pin.spare is not None and not claimed:

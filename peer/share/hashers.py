@@ -1,7 +1,8 @@
 """The threads that hash, and the queue before them.
 
-Two workers: one takes small files only, the newest first; the other takes the
-smallest large one, else a small one too. A large file is interrupted every
+Two workers: one takes small files, the newest first; the other the large ones,
+the smallest first (small files keep the interpreter busy rather than the disk, so a
+second worker for them would only be in the way). A large file is interrupted every
 64 MiB by much smaller ones, so that nothing waits for 100 GB. Both run at low
 CPU and I/O priority; what they find is committed by somebody else, so that no
 lock of the index is held at that priority.
@@ -21,7 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from peer.beneath import Beneath
 from peer.share.hashing import Hashed, NotHashed, hash_file
@@ -35,15 +36,14 @@ _IOPRIO_WHO_PROCESS, _BEST_EFFORT_LOWEST = 1, (2 << 13) | 7
 log = logging.getLogger(__name__)
 
 
-@dataclass(order=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """A file to hash. `key` orders: small ones by age, large ones by size."""
 
     key: int
-    disk: str = field(compare=False)
-    path: str = field(compare=False)
-    size: int = field(compare=False)
-    closed: bool = field(compare=False)
+    disk: str
+    path: str
+    size: int
+    closed: bool
 
 
 class Hashers:
@@ -56,7 +56,10 @@ class Hashers:
         self._queued: set[str] = set()
         self._running = 0
         self._results: deque[Hashed | NotHashed] = deque()
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._queued_small = threading.Condition(self._lock)
+        self._queued_large = threading.Condition(self._lock)
+        self._taken = threading.Condition(self._lock)
         self._stopping = False
         self.forgot = False
         self._threads = [
@@ -71,25 +74,27 @@ class Hashers:
 
     def stop(self) -> None:
         """Ends the threads; what is being hashed is abandoned."""
-        with self._changed:
+        with self._lock:
             self._stopping = True
-            self._changed.notify_all()
+            for condition in (self._queued_small, self._queued_large, self._taken):
+                condition.notify_all()
         for thread in self._threads:
             thread.join()
 
     def put(self, disk: str, path: str, size: int, mtime: int, closed: bool) -> None:
         """Queues a file, unless it is queued. `mtime` in nanoseconds."""
-        with self._changed:
+        with self._lock:
             if disk in self._queued:
                 return
             self._queued.add(disk)
             if size <= SMALL:
                 heapq.heappush(self._small, Job(-mtime, disk, path, size, closed))
+                self._queued_small.notify()
             else:
                 heapq.heappush(self._large, Job(size, disk, path, size, closed))
                 if len(self._large) > QUEUE_MAX:
                     self._forget_largest()
-            self._changed.notify()
+                self._queued_large.notify()
 
     def _forget_largest(self) -> None:
         self._large.sort()
@@ -106,7 +111,7 @@ class Hashers:
     @property
     def idle(self) -> bool:
         """Whether nothing is queued, being hashed, or waiting to be taken."""
-        with self._changed:
+        with self._lock:
             return not (self._small or self._large or self._running or self._results)
 
     @property
@@ -116,9 +121,9 @@ class Hashers:
 
     def take(self, limit: int) -> list[Hashed | NotHashed]:
         """Up to `limit` results."""
-        with self._changed:
+        with self._lock:
             taken = [self._results.popleft() for _ in range(min(limit, len(self._results)))]
-            self._changed.notify_all()
+            self._taken.notify_all()
         return taken
 
     @property
@@ -128,39 +133,38 @@ class Hashers:
 
     def _run(self, large: bool) -> None:
         lower_priority()
+        queued = self._queued_large if large else self._queued_small
         while True:
-            with self._changed:
-                while not self._stopping and not self._next(large):
-                    self._changed.wait()
+            with self._lock:
+                while not self._stopping and not (queue := self._large if large else self._small):
+                    queued.wait()
                 if self._stopping:
                     return
-                job = heapq.heappop(self._next(large))
+                job = heapq.heappop(queue)
                 self._running += 1
             self._hash(job)
 
-    def _next(self, large: bool) -> list[Job]:
-        return self._large if large and self._large else self._small
-
     def _hash(self, job: Job) -> None:
         result = hash_file(self._root, job.disk, job.path, self._peer, job.closed, time.time, self._between)
-        with self._changed:
+        with self._lock:
             while len(self._results) >= RESULTS_MAX and not self._stopping:
-                self._changed.wait()
+                self._taken.wait()
             self._running -= 1
             self._queued.discard(job.disk)
             self._results.append(result)
-        self._wake()
+            last = not self._small
+        if last or len(self._results) == 1:  # else whoever takes them is awake
+            self._wake()
 
     def _between(self, left: int) -> bool:
         """In the middle of a large file: hashes first what is much smaller than the rest of it."""
         while True:
-            with self._changed:
+            with self._lock:
                 if self._stopping:
                     return False
-                queue = self._small or (self._large if self._large and self._large[0].size < left // 4 else None)
-                if not queue:
+                if not self._large or self._large[0].size > left // 4:
                     return True
-                job = heapq.heappop(queue)
+                job = heapq.heappop(self._large)
                 self._running += 1
             self._hash(job)
 

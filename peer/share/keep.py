@@ -119,7 +119,7 @@ class Keeper:
         for kept in self._copies.keep(keeps):
             if not kept.place:
                 self._unsettled = True
-                log.warning("%s is not kept: %s", printable(kept.path), kept.why)
+                log.debug("%s is not kept: %s", printable(kept.path), kept.why)  # the peer says it, once
             self._answer(kept)
 
     def _settle(self) -> None:

@@ -69,11 +69,13 @@ class Commons:
         except OSError as failure:
             log.error("cannot put it in quarantine: %s", failure)
 
-    def say_once(self, why: str) -> None:
-        """Logs a warning, but not a second time."""
+    def say_not_kept(self, why: str) -> None:
+        """Logs that files are read without being kept: once for each reason. A full disk is one, whoever met it."""
+        if "no space left" in why.lower():
+            why = "no space left on the share's disk"
         if why not in self._said and len(self._said) < MOST_CONDEMNED:
             self._said.add(why)
-            log.warning("%s", why)
+            log.warning("files are read without being kept: %s", why)
 
     def submit(self, threads: ThreadPoolExecutor, task: Callable[[], None]) -> bool:
         """Has a task done by one of the threads; False when the program ends. What it raises is a bug, and logged."""

@@ -169,7 +169,7 @@ class Legacy(Content):
                 place.unlink(missing_ok=True)
             if self.size > IN_MEMORY:
                 raise LocalError(f"no room for a download: {error.strerror}") from error
-            self._commons.say_once(f"no room for a download: {error.strerror}: files are read without being kept")
+            self._commons.say_not_kept(f"no room for a download: {error.strerror}")
             return None, os.memfd_create("shoal", os.MFD_CLOEXEC)
 
     def _receive(self, body: Body, fd: int) -> Manifest:

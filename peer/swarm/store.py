@@ -107,4 +107,4 @@ class Store:
 
     def _no_room(self, error: LocalError) -> None:
         self.diskless = True
-        self._commons.say_once(f"{error}: files are read without being kept")
+        self._commons.say_not_kept(str(error))

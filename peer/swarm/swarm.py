@@ -134,7 +134,7 @@ class Swarm:
         """The scanner's answer to a `Keep`: what is kept is let go here, what is not stays and is served from here."""
         self._commons.keeper.answered(message.cid)
         if not message.place:
-            self._commons.say_once(f"a download was not kept: {message.why}")
+            self._commons.say_not_kept(message.why)
         with self._changed:
             use = self._uses.get(message.cid)
             content = use.content if use else self._seeds.get(message.cid)

@@ -12,8 +12,7 @@ from tests.support.faults import QUICK, Lively, content, share
 from tests.support.patience import until
 
 pytestmark = [pytest.mark.mount, pytest.mark.real]
-SIZES = {"small": 100_000, "large": 12 << 20, "larger": 30 << 20}
-SAID = "without being kept"
+SIZES = {**{f"small-{number}": 100_000 for number in range(5)}, "large": 12 << 20, "larger": 30 << 20}
 
 
 @pytest.fixture
@@ -35,8 +34,7 @@ def reader(cluster: Cluster) -> Iterator[Peer]:
             peer.wait_for(f"theirs/{name}")
         yield peer
     finally:
-        cluster.close()
-        subprocess.run(["umount", str(local)], check=True)
+        cluster.close()  # the file system too: it lies beneath the run's directory
 
 
 def fill(path: Path) -> None:
@@ -57,11 +55,12 @@ def test_files_are_read_and_not_kept_and_that_is_said_once(reader: Peer) -> None
         assert reader.cat("theirs/larger", 29 << 20, 4096) == content("larger", SIZES["larger"])[29 << 20 :][:4096]
     for name in ("large", "larger"):
         assert not (reader.local / "theirs" / name).exists()
-    assert reader.said(SAID) == 1, reader.tail()
+    assert reader.said("kept") == 1, reader.tail()
+    assert reader.said("the index cannot be written") <= 1, reader.tail()
     assert reader.status()["why"].startswith("the disk of")
     (reader.local / "filler").unlink()
     until(lambda: not reader.status()["why"], 10, "it is fine again")
-    assert reader.cat("theirs/small") == content("small", SIZES["small"])
+    assert reader.cat("theirs/small-1") == content("small-1", 100_000)
 
 
 def test_a_peer_with_a_full_disk_ends_well(reader: Peer) -> None:

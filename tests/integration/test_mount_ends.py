@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from peer.mount import binding
+from peer.mount.binding import _loads
 from peer.mount.libfuse import Mount
 from peer.mount.mounting import check_apart, check_mountpoint
-from shoal.errors import UsageError
+from shoal.errors import LocalError, UsageError
 from tests.support import sweep
 from tests.support.mounted import network
 from tests.support.patience import until, within
@@ -37,7 +39,9 @@ from tests.support.mounted import mounted
 with mounted(Path(sys.argv[1])) as (net, point):
     net.remote("file", b"data")
     print("ready", flush=True)
-    sys.stdin.readline()
+    if sys.stdin.readline() == "new\\n":
+        net.remote("file", b"another")
+        sys.stdin.readline()
 """
 ROOT = str(Path(__file__).parents[2])
 
@@ -49,13 +53,14 @@ def directory() -> Iterator[Path]:
     sweep.take_away(str(made))
 
 
-def program(directory: Path, *before: str) -> "subprocess.Popen[str]":
-    """A process that mounts at `directory/mount`; it ends when its standard input does."""
+def program(directory: Path, *before: str, **environ: str) -> "subprocess.Popen[str]":
+    """A process that mounts at `directory/mount`; a line "new" replaces the file, any other ends it."""
     process = subprocess.Popen(
         [*before, sys.executable, "-c", PROGRAM.format(root=ROOT), str(directory)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=os.environ | environ,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
@@ -141,6 +146,40 @@ def test_signals_stay_the_programs_own(directory: Path, number: int) -> None:
     process.communicate(timeout=10)
     assert process.returncode != 0
     assert process.returncode in (-number, 1, 130)
+
+
+def test_runs_on_libfuse_2(directory: Path) -> None:
+    """Where nothing else is: the same adapter, on the other layouts."""
+    if not _loads("libfuse.so.2"):
+        pytest.skip("there is no libfuse 2 on this machine")
+    process = program(directory, FUSE_LIBRARY_PATH="libfuse.so.2")
+    path = directory / "mount/file"
+    assert process.stdin is not None
+    with open(path, "rb", buffering=0) as file:
+        assert os.stat(path).st_size == 4 and os.listdir(directory / "mount") == ["file"]
+        print("new", file=process.stdin, flush=True)
+        until(lambda: path.read_bytes() == b"another", 5, "the new version shows")
+        assert file.read() == b"data" and os.fstat(file.fileno()).st_size == 4
+    process.communicate("end\n", timeout=10)
+    assert process.returncode == 0 and not os.path.ismount(directory / "mount")
+
+
+@pytest.mark.parametrize(
+    ("modules", "libraries", "said"),
+    [
+        ((), ("libfuse3.so.3",), "pip install mfusepy"),
+        (("mfusepy",), (), "apt install fuse3"),
+        (("fuse",), ("libfuse3.so.3",), "apt install fuse3"),  # fusepy knows libfuse 2 alone
+    ],
+)
+def test_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, modules: tuple[str, ...], libraries: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.delenv("FUSE_LIBRARY_PATH", raising=False)
+    monkeypatch.setattr(binding.importlib.util, "find_spec", lambda name: name if name in modules else None)
+    monkeypatch.setattr(binding, "_loads", lambda name: name in libraries)
+    with pytest.raises(LocalError, match=said):
+        binding.load()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")

@@ -142,7 +142,7 @@ def test_what_is_not_kept_is_served_from_where_it_is(ground: Ground, caplog: pyt
     asked = len(holder.requests)
     assert ground.read_all() == DATA
     assert len(holder.requests) == asked
-    assert "not kept: no reason" in caplog.text
+    assert "without being kept: no reason" in caplog.text
 
 
 def test_pieces_on_disk_are_not_fetched_again_by_the_next_run_of_the_program(ground: Ground) -> None:

@@ -192,9 +192,10 @@ def test_metrics(client: Client) -> None:
     assert b'shoal_tracker_announcements_total{status="200"}' in body
 
 
-def test_changes_are_not_taken_from_web_pages(client: Client) -> None:
+def test_changes_are_not_taken_from_web_pages(tracker: Tracker, client: Client) -> None:
     body = json.dumps({"PEER": "127.0.0.1:99", "files": {"page": sha1_of("x")}}).encode()
-    assert client.ask("POST", "/refresh", body, Origin="http://evil.example")[0] == 403
+    with Client(tracker) as other:  # a connection whose request was refused unread is closed
+        assert other.ask("POST", "/refresh", body, Origin="http://evil.example")[0] == 403
     assert client.ask("POST", "/refresh", body)[0] == 204
 
 
@@ -206,7 +207,7 @@ def test_many_at_once(tracker: Tracker) -> None:
         ann = peer(f"{name}{n}", f"{name}/{n}", port=8000 + n)
         with Client(tracker) as client:
             client.tell(ann)
-            for _ in range(10):
+            for _ in range(5):
                 assert client.say(ann, ann.renewal())[0] == 200
                 with Client(tracker) as other:
                     assert f"{name}/{n}" in other.paths()

@@ -89,6 +89,17 @@ def test_names_of_all_kinds(tracker: str) -> None:
         assert find(tracker, name)["sha1"] == sha1(data)
 
 
+def test_a_name_that_cannot_be_a_path_costs_the_peer_that_file_only(tracker: str) -> None:
+    assert (
+        refresh(tracker, "127.0.0.1:5009", {"../../etc/x": b"x", "/abs": b"x", "a\x1bb": b"x", "fine.txt": b"y"}) == 204
+    )
+    assert find(tracker, "fine.txt")
+    for name in ("../../etc/x", "/abs", "a\x1bb", "etc/x", "abs"):
+        assert find(tracker, name) == {}
+    listed = requests.get(f"{tracker}/v1/files", timeout=5).json()["files"]
+    assert {row["path"] for row in listed if "127.0.0.1:5009" in str(row) or row["path"] == "fine.txt"} == {"fine.txt"}
+
+
 def test_a_browser_gets_a_page(tracker: str) -> None:
     answer = requests.get(f"{tracker}/", headers={"Accept": "text/html"}, timeout=5)
     assert answer.headers["Content-Type"].startswith("text/html")

@@ -226,4 +226,4 @@ class Feed(RuleBasedStateMachine):
 
 
 TestFeed = Feed.TestCase
-TestFeed.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestFeed.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)

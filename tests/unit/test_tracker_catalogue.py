@@ -421,6 +421,31 @@ def test_concurrent_readers_and_writers_never_see_two_catalogues(store: MemorySt
     assert wrong == []
 
 
+def test_nobody_looks_while_something_changes() -> None:
+    inside, go_on = threading.Event(), threading.Event()
+
+    def clock() -> int:
+        """Asked in the middle of an announcement."""
+        inside.set()
+        assert go_on.wait(10)
+        return NOW_NS
+
+    store = MemoryStore(15, Limits(), clock=clock)
+    peer = Announcer("p")
+    seen: list[str] = []
+    writer = threading.Thread(target=tell, args=(store, peer, peer.own("a", "x")))
+    reader = threading.Thread(target=lambda: seen.extend(view.path for view in store.files("", "", 10, "").files))
+    writer.start()
+    assert inside.wait(10)
+    reader.start()
+    reader.join(0.2)
+    assert reader.is_alive()
+    go_on.set()
+    writer.join()
+    reader.join()
+    assert seen == ["a"]
+
+
 # Hints
 
 
