@@ -73,7 +73,7 @@ class Node:
         self._opened = threading.Event()
         self._forgetting: dict[str, Future[str]] = {}
         self._scanner: Helper[ToScanner, ToPeer] = Helper(
-            "peer.share.scanner", [str(config.local), self._identity.id], ToPeer, self._from_scanner
+            "peer.share.scanner", [str(config.local), self._identity.id], ToPeer, self._from_scanner, self._keep_again
         )
         self._client = Client()
         self._catalogue = Catalogue(self._identity.id, config.name)
@@ -221,6 +221,10 @@ class Node:
         url = port.start()
         self._running.callback(port.stop)
         return url
+
+    def _keep_again(self) -> None:
+        if self._swarm is not None:
+            self._swarm.keep_again()
 
     def _from_scanner(self, message: ToPeer) -> None:
         match message:

@@ -3,6 +3,7 @@
 - A version that a tracker lists is shown as the tracker says it, whether it is here or not.
 - One's own version is shown also while no tracker lists it. So is a copy, unless it is superseded: all its
   owners have a higher rev in what is listed at the path, or withdrew it. Then it is hidden.
+- What the owner here put something else in the place of is hidden at once, before a tracker heard of it.
 - What one's own index lost, and nobody else is known to have, is not shown, whatever a tracker still says.
 - While a catalogue is settling, what is missing from it is unknown: what was shown stays, as unconfirmed. Only a
   version whose owners all moved on to one that is listed goes at once.
@@ -130,12 +131,21 @@ class Merge:
 
     def _is_hidden(self, path: str, version: Version, every: tuple[Version, ...]) -> bool:
         mine = version.mine
-        return not version.listed and mine is not None and not mine.own and self._is_past(path, dict(mine.revs), every)
+        if mine is not None and mine.own:
+            return False
+        if not version.listed:
+            return mine is not None and self._is_past(path, dict(mine.revs), every)
+        # What a tracker lists is shown, unless it has not heard yet of what its owner here put in its place.
+        used = version.revs.get(self._id)
+        newest = max([other.mine.rev for other in every if other.mine is not None and other.mine.own], default=-1)
+        return used is not None and used < newest and self._is_past(path, version.revs, every)
 
     def _is_past(self, path: str, revs: Mapping[str, int], others: Iterable[Version]) -> bool:
-        """Whether all owners of a version, which has these revs, moved on to listed ones or withdrew the path."""
+        """Whether all owners of a version, which has these revs, moved on to listed or own ones or withdrew the path."""
         now = dict(self.withdrawn[path][1] if path in self.withdrawn else _NOBODY)
         for other in others:
+            if other.mine is not None and other.mine.own:
+                now[self._id] = max(other.mine.rev, now.get(self._id, -1))
             if other.listed:
                 for id, rev in other.revs.items():
                     now[id] = max(rev, now.get(id, -1))

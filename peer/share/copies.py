@@ -39,7 +39,10 @@ class Copies:
             try:
                 todo.append((keep, *self._prepare(keep)))
             except (OSError, DataError) as error:
-                answers.append(Kept(keep.path, keep.cid, "", reason(error)))
+                # The scanner before this one may have kept it, and died before it said so.
+                gone = isinstance(error, FileNotFoundError)
+                held = self._held(keep.cid, self._index.at(keep.path)) if gone else None
+                answers.append(Kept(keep.path, keep.cid, *((held.place,) if held else ("", reason(error)))))
         while todo:
             planned: list[tuple[Keep, Move]] = []
             for keep, source, row, manifest in todo:

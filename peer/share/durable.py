@@ -95,7 +95,7 @@ class Durable:
 
     def _sync(self) -> None:
         sequence, synced = self._index.sequence, int(self._index.noted("synced") or 0)
-        if not self._index.copies_after(synced):
+        if not self._index.copies_after(synced, 1):
             return
         if _libc.syncfs(self._root.fd) < 0:
             log.error("the share could not be synced: %s", os.strerror(ctypes.get_errno()))

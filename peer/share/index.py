@@ -226,6 +226,6 @@ class Index(IndexReader):
         """All rows whose file is inside `.shoal/copies`."""
         return self._rows("place = 'inside' ORDER BY path")
 
-    def copies_after(self, sequence: int) -> list[Row]:
-        """Copies whose rows changed after that sequence number."""
-        return self._rows("kind = 'copy' AND sequence > ? ORDER BY sequence", sequence)
+    def copies_after(self, sequence: int, limit: int = -1) -> list[Row]:
+        """Copies whose rows changed after that sequence number; at most `limit`, if that is given."""
+        return self._rows("kind = 'copy' AND sequence > ? ORDER BY sequence LIMIT ?", sequence, limit)

@@ -268,6 +268,8 @@ class Download(Content):
             except Gone as gone:
                 self._ask_pieces(opened, run, source, gone)
         except RemoteError as error:
+            if opened.plan.here[run.first]:  # who is cut off again and again, but gets on, is not as good as dead
+                self._holders.good(run.holder)
             self._holders.failed(run.holder, error, max(began, run.heard))
         finally:
             with self._changed:

@@ -1,5 +1,7 @@
 """Hands what is whole to the scanner, off the reader's path, and remembers what it waits for.
 
+What the scanner was sent is lost when it dies: what it did not answer, the next one is sent again.
+
 Threading: `offer` and `answered` from any thread; one thread of its own sends. A lock guards what is outstanding.
 """
 
@@ -24,7 +26,7 @@ class Keeper:
     def __init__(self, keep: Callable[[Keep], bool], limit: int, closing: threading.Event) -> None:
         self._keep, self._limit, self._closing = keep, limit, closing
         self._lock = threading.Lock()
-        self._waiting: dict[str, tuple[float, int]] = {}
+        self._waiting: dict[str, tuple[float, Keep]] = {}
         self._size = 0
         self._thread = ThreadPoolExecutor(1, "swarm-keep")
 
@@ -40,14 +42,16 @@ class Keeper:
                 if self._size + size > self._limit:
                     return False
             self._remove(message.cid)
-            self._waiting[message.cid] = (now, size)
+            self._waiting[message.cid] = (now, message)
             self._size += size
-        try:
-            self._thread.submit(self._send, message)
-        except RuntimeError:  # closed meanwhile
-            self.answered(message.cid)
-            return False
-        return True
+        return self._submit(message)
+
+    def again(self) -> None:
+        """The scanner was started again: sends what is not answered once more. Again is harmless to the scanner."""
+        with self._lock:
+            messages = [message for _, message in self._waiting.values()]
+        for message in messages:
+            self._submit(message)
 
     def answered(self, cid: str) -> None:
         """The scanner said what became of it."""
@@ -57,6 +61,14 @@ class Keeper:
     def close(self) -> None:
         """Sends nothing more, and waits for the one under way."""
         self._thread.shutdown(cancel_futures=True)
+
+    def _submit(self, message: Keep) -> bool:
+        try:
+            self._thread.submit(self._send, message)
+        except RuntimeError:  # closed meanwhile
+            self.answered(message.cid)
+            return False
+        return True
 
     def _send(self, message: Keep) -> None:
         for pause in (*PAUSES, None):
@@ -72,4 +84,6 @@ class Keeper:
             self._remove(cid)
 
     def _remove(self, cid: str) -> None:
-        self._size -= self._waiting.pop(cid, (0.0, 0))[1]
+        if cid in self._waiting:
+            _, message = self._waiting.pop(cid)
+            self._size -= len(message.data or b"")

@@ -84,12 +84,12 @@ class Holding:
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """Neighbouring pieces, first ≤ n < end, asked of one holder. `heard` is when it last got a byte (or started)."""
+    """Neighbouring pieces, first ≤ n < end, asked of one holder. `heard` is when its last byte came; 0: none yet."""
 
     holder: str
     first: int
     end: int
-    heard: float
+    heard: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -168,7 +168,7 @@ class Plan:
             able = [h for h in free if h.has(number) and (blocked or h.active < PER_HOLDER)]
             if able:
                 holding = min(able, key=lambda h: (h.active, h.turn))
-                return self._start(holding, number, now)
+                return self._start(holding, number)
         return None
 
     def outlook(self, first: int, end: int, now: float) -> float | None:
@@ -184,7 +184,7 @@ class Plan:
         return soonest if soonest > now else float("inf")
 
     def heard(self, first: int, end: int) -> float:
-        """When a byte last came in for one of these pieces; 0 if none is under way."""
+        """When a byte last came for one of these pieces that is under way; 0 if none did."""
         return max((run.heard for run in self.runs if run.first < end and first < run.end), default=0.0)
 
     def _starts(self) -> Iterator[tuple[int, bool]]:
@@ -205,7 +205,7 @@ class Plan:
                     if self._open(number):
                         yield number, False
 
-    def _start(self, holding: Holding, first: int, now: float) -> Run:
+    def _start(self, holding: Holding, first: int) -> Run:
         end = first + 1
         most = min(first + max(1, RUN // self.piece), len(self.here))
         while end < most and self._open(end) and holding.has(end) and self._wanted(end):
@@ -213,7 +213,7 @@ class Plan:
         self._turn += 1
         holding.turn = self._turn
         holding.active += 1
-        run = Run(holding.id, first, end, now)
+        run = Run(holding.id, first, end)
         self.runs.append(run)
         for number in range(first, end):
             self._flying[number] = run

@@ -130,6 +130,10 @@ class Swarm:
             return "unreachable"
         return "remote"
 
+    def keep_again(self) -> None:
+        """The scanner was started again, and knows nothing of what the one before was sent."""
+        self._commons.keeper.again()
+
     def kept(self, message: Kept) -> None:
         """The scanner's answer to a `Keep`: what is kept is let go here, what is not stays and is served from here."""
         self._commons.keeper.answered(message.cid)

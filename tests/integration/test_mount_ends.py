@@ -16,7 +16,7 @@ from peer.mount.libfuse import Mount
 from peer.mount.mounting import check_apart, check_mountpoint
 from shoal.errors import LocalError, UsageError
 from tests.support import sweep
-from tests.support.mounted import network
+from tests.support.mounted import is_mounted, network
 from tests.support.patience import until, within
 
 pytestmark = [
@@ -81,7 +81,7 @@ def test_ends_while_readers_wait(directory: Path) -> None:
         began = time.monotonic()
         within(10, mount.stop)
         assert time.monotonic() - began < 5
-        assert not mount.alive and not os.path.ismount(directory / "mount")
+        assert not mount.alive and not is_mounted(directory / "mount")
         for reader in readers:
             reader.communicate(timeout=5)
             assert reader.returncode == 1
@@ -100,7 +100,7 @@ def test_ends_while_a_reader_never_gets_an_answer_and_a_directory_is_in_use(dire
             began = time.monotonic()
             within(10, mount.stop)
             assert time.monotonic() - began < 5
-            assert not os.path.ismount(directory / "mount")
+            assert not is_mounted(directory / "mount")
         finally:
             net.swarm.let_go.set()
             assert until(lambda: mount.wait(0), 5, "its loop ends")
@@ -126,7 +126,7 @@ def test_a_killed_programs_mount_is_cleaned_by_the_next(directory: Path) -> None
     process.communicate()
     until(lambda: not _answers(directory / "mount"), 5, "it is dead")
     check_places(directory / "local", directory / "mount")
-    assert not os.path.ismount(directory / "mount")
+    assert not is_mounted(directory / "mount")
 
 
 def test_a_living_mount_is_left_alone(directory: Path) -> None:
@@ -161,7 +161,7 @@ def test_runs_on_libfuse_2(directory: Path) -> None:
         until(lambda: path.read_bytes() == b"another", 5, "the new version shows")
         assert file.read() == b"data" and os.fstat(file.fileno()).st_size == 4
     process.communicate("end\n", timeout=10)
-    assert process.returncode == 0 and not os.path.ismount(directory / "mount")
+    assert process.returncode == 0 and not is_mounted(directory / "mount")
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_works_without_root(directory: Path) -> None:
     shown = subprocess.run([*nobody, "cat", directory / "mount/file"], capture_output=True, check=False)
     process.communicate("end\n", timeout=10)
     assert process.returncode == 0 and shown.stdout == b"data"
-    assert not os.path.ismount(directory / "mount")
+    assert not is_mounted(directory / "mount")
 
 
 def test_places_that_contain_each_other_are_refused(directory: Path) -> None:

@@ -304,6 +304,26 @@ def test_a_server_that_starts_again_at_once_costs_no_error(ground: Ground) -> No
         assert within(3, reader.read, 5 * MIB, 10) == DATA[5 * MIB : 5 * MIB + 10]
 
 
+def test_one_that_says_later_for_ever_is_waited_for_until_the_deadline(ground: Ground) -> None:
+    ground.config = replace(QUICK, read_timeout=0.8)
+    holder = ground.holder("a")
+    with ground.open() as reader:
+        reader.read(0, 10)
+        holder.faults = Faults(status=503)
+        fails(Unreachable, lambda: reader.read(5 * MIB, 10), 2.0)
+    holder.add(SMALL)
+    with ground.open(manifest_of(SMALL)) as reader:
+        fails(Unreachable, lambda: reader.read(0, 10), 2.0)
+
+
+def test_a_holder_that_cuts_again_and_again_but_gets_on_is_enough(ground: Ground) -> None:
+    holder = ground.holder("a")
+    with ground.open() as reader:
+        reader.read(0, 10)
+        holder.faults = Faults(cut_at=PIECE + 1000)
+        assert within(10, reader.read, 5 * MIB, MIB) == DATA[5 * MIB : 6 * MIB]
+
+
 def test_a_dead_holder_is_forgiven_with_time(ground: Ground) -> None:
     holder = ground.holder("a")
     holder.faults = Faults(dead=True)

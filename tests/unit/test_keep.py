@@ -64,9 +64,13 @@ def test_a_download_that_is_not_whole_is_not_kept(share: HandShare, tmp_path: Pa
     (share.layout.partial / f"{cid(data)}.data").write_bytes(data[:-1])
     (kept,) = share.copies.keep([download("f", data, inline=False)])
     assert kept.place == "" and "not whole" in kept.why
-    (share.layout.partial / f"{cid(b'l')}.data").symlink_to("/etc/passwd")
+    outside = tmp_path.parent / f"{tmp_path.name}-secret"
+    outside.write_bytes(b"l")
+    outside.chmod(0o600)
+    (share.layout.partial / f"{cid(b'l')}.data").symlink_to(outside)
     (kept,) = share.copies.keep([download("g", b"l", inline=False)])
     assert kept.place == "" and kept.why
+    assert stat.S_IMODE(os.stat(outside).st_mode) == 0o600
     assert share.rows() == [] and not (tmp_path / "f").exists()
 
 
@@ -316,6 +320,15 @@ def test_a_copy_that_the_user_changes_just_before_the_exchange_is_put_back(
         assert (tmp_path / "p").read_bytes() == b"mine"
         assert share.listed()["p"] == cid(b"mine")
     share.check()
+
+
+def test_a_copy_that_only_its_ctime_shows_to_be_changed_is_the_users(share: HandShare, tmp_path: Path) -> None:
+    share.keep("p", b"old", OLD, {OTHER: 1})
+    (tmp_path / "p").write_bytes(b"mi!")
+    os.utime(tmp_path / "p", ns=(OLD, OLD))
+    assert share.keep("p", b"new", NEW, {OTHER: 2}).place == "inside"
+    share.copies.take_away("p", cid(b"old"))
+    assert (tmp_path / "p").read_bytes() == b"mi!"
 
 
 def test_a_copy_that_the_user_replaces_just_before_it_is_taken_away_is_put_back(

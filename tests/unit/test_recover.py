@@ -1,6 +1,7 @@
 """A crash at every single step of keeping and taking away, and what the next start makes of it."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,6 +166,26 @@ def test_taking_a_copy_away(tmp_path: Path) -> None:
         assert leftovers(local) == []
 
 
+def test_taking_away_a_copy_that_the_user_replaces_meanwhile(tmp_path: Path) -> None:
+    cid = manifest_of(b"copy").cid
+
+    def act(share: HandShare) -> None:
+        real = moves_module.rename_noreplace
+
+        def meddle(*args: int | str) -> None:
+            path = share.layout.local / "p"
+            if path.exists() and path.read_bytes() == b"copy":
+                path.write_bytes(b"mine")
+            real(*args)  # type: ignore[arg-type]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(moves_module, "rename_noreplace", meddle)
+            share.copies.take_away("p", cid)
+
+    for local in each_crash(tmp_path, lambda share: share.keep("p", b"copy", OLD) and None, act):
+        assert contents(local)["p"] in (b"mine", b"copy") and leftovers(local) == []
+
+
 def test_a_copy_inside_that_is_gone_or_changed_loses_its_row(tmp_path: Path) -> None:
     with HandShare(tmp_path) as share:
         for path in ("p", "q"):
@@ -218,7 +239,9 @@ def test_after_a_power_cut_copies_are_announced_only_when_hashed_again(
         again.settle()
         assert set(again.listed()) == {"safe"}, "what is not proved is not looked at either"
         monkeypatch.setattr("peer.share.hashing.GRAIN", 0.0)
-        made._run_prove()
+        prove = threading.Thread(target=made._run_prove)  # it lowers its thread's priority
+        prove.start()
+        prove.join(20)
         assert len(results) == 2
         assert again.index.noted("boot") == "boot 1", "killed now, the next start proves them again"
         for result in results:
