@@ -13,7 +13,7 @@
     receive     a run of pieces off one holder, verified as they come
     store       where the verified pieces of a content are
     source      one holder: connections kept alive
-    connection  HTTP/1.1 as far as it is needed, every limit enforced
+    connection  HTTP/1.1 as far as it is needed, every limit enforced; `resolve` its names
     pieces      a download's pieces on disk, shared with the data server
     memory      verified bytes in memory, bounded
     whole       the last check, against the SHA-256 of the whole

@@ -9,15 +9,14 @@ Threading: one thread at a time; `abort` from any.
 
 import contextlib
 import errno
-import ipaddress
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable
 from typing import Self
 
 from peer.swarm.config import SwarmConfig
+from peer.swarm.resolve import resolve
 from shoal.errors import Busy, Gone, Misbehaved, Refused, RemoteError, Unreachable
 
 MAX_HEAD = 16 << 10
@@ -293,30 +292,3 @@ class _Head:
             if not colon or (key in _ONCE and self.fields.get(key, value) != value):
                 raise Misbehaved(f"{name} sent a head that cannot be read")
             self.fields[key] = value
-
-
-def resolve(host: str, port: int, timeout: float) -> tuple[int, tuple[str, int]]:
-    """(address family, socket address) of a host, which is nearly always a literal address.
-
-    Raises:
-        Unreachable: the name is not known, or not within the timeout: the system's resolver has none of its own.
-    """
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        pass
-    else:
-        return socket.AF_INET6 if address.version == 6 else socket.AF_INET, (host, port)
-    found: list[tuple[int, tuple[str, int]]] = []
-
-    def ask() -> None:
-        with contextlib.suppress(OSError):  # then nothing is found, which is the answer
-            family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-            found.append((family, (str(address[0]), port)))
-
-    thread = threading.Thread(target=ask, name="resolve", daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if not found:
-        raise Unreachable(f"the name {host} leads nowhere")
-    return found[0]

@@ -57,7 +57,7 @@ class Holders:
             self._take([])
 
     def _take(self, rows: list[PeerRow]) -> None:
-        # What the tracker said when it was asked is more than what the catalogue tells: it stays until it is asked anew.
+        # What the tracker said when it was asked is more than the catalogue tells: it stays until it is asked anew.
         self.rows = self._told | {row.id: row for row in rows if row.url}
         self.listed = time.monotonic()
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Self
 
 from peer.swarm.content import Content
+from shoal.errors import Unreachable
 
 
 class Reader:
@@ -41,6 +42,8 @@ class Reader:
         size = min(size, self._content.size - offset)
         if size <= 0 or offset < 0:
             return b""
+        if not self._open:
+            raise Unreachable("the file is not open any more")
         began = time.monotonic()
         try:
             return self._content.read(self._window, offset, size)

@@ -62,7 +62,11 @@ def test_files_are_read_and_not_kept_and_that_is_said_once(reader: Peer) -> None
     (reader.local / "filler").unlink()
     until(lambda: not reader.status()["why"], 10, "it is fine again")
     for name in LATER:
-        until(lambda name=name: reader.cat(f"theirs/{name}") and (reader.local / "theirs" / name).exists(), 20, f"{name} is kept")  # type: ignore[misc]
+        until(
+            lambda name=name: reader.cat(f"theirs/{name}") and (reader.local / "theirs" / name).exists(),
+            20,
+            f"{name} is kept",
+        )  # type: ignore[misc]
         assert (reader.local / "theirs" / name).read_bytes() == content(name, LATER[name])
 
 

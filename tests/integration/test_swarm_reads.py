@@ -15,7 +15,7 @@ from peer.layout import Layout
 from peer.messages import Keep, Kept
 from peer.swarm import Reader, Swarm, SwarmConfig
 from peer.swarm.plan import PER_HOLDER, RUN, RUNS, URGENT
-from shoal.errors import Gone, Lied, Misbehaved, RemoteError, Unreachable
+from shoal.errors import DataError, Gone, Lied, Misbehaved, RemoteError, Unreachable
 from shoal.manifest import KIB, MIB, Manifest, manifest_of
 from shoal.names import SafePath, safe_path
 from shoal.wire import Entry, PeerRow
@@ -366,6 +366,25 @@ def test_a_manifest_that_is_not_the_contents_is_refused(ground: Ground) -> None:
     with ground.open() as reader:
         fails(Lied, lambda: reader.read(0, 10))
     assert list(ground.layout.partial.iterdir()) == []
+
+
+def test_a_listed_size_that_is_not_the_contents_is_refused(ground: Ground) -> None:
+    ground.holder("a")
+    entry = entry_of(MANIFEST, "a")
+    with ground.open(replace_size(entry, MANIFEST.size + 1)) as reader:
+        fails(Lied, lambda: reader.read(0, 10))
+    assert list(ground.layout.partial.iterdir()) == []
+
+
+def test_a_listed_size_beyond_measure_costs_nothing(ground: Ground) -> None:
+    holder = ground.holder("a")
+    with ground.open(replace_size(entry_of(MANIFEST, "a"), 1 << 53)) as reader, pytest.raises(DataError):
+        within(1, reader.read, 0, 10)
+    assert holder.requests == []
+
+
+def replace_size(entry: Entry, size: int) -> Entry:
+    return Entry(entry.cid, size, entry.mtime, entry.sha1, owners=entry.owners, holders=entry.holders)
 
 
 def test_a_whole_that_is_wrong_though_its_pieces_are_right_is_put_aside(ground: Ground) -> None:

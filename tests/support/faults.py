@@ -14,7 +14,7 @@ from typing import Self
 from peer.layout import Layout
 from peer.swarm.pieces import CHECKED, PiecesReader
 from shoal.manifest import piece_size
-from tests.support.cluster import READ, Cluster, Peer
+from tests.support.cluster import READ, ROOT, Cluster, Peer
 from tests.support.patience import until, within
 
 QUICK = ("--ttl", "5", "--refresh", "1")
@@ -136,3 +136,35 @@ class Lively:
         if kind is None:
             assert not self.error, self.error
             assert not self._thread.is_alive(), f"{self._peer.name}'s mount does not answer"
+
+
+class WrongClock:
+    """A wall clock for the programs that are started inside it, helpers included; `set` makes it jump.
+
+    with WrongClock(cluster.home / "clock", hours=-5) as clock:
+        peer = cluster.peer("anna")
+    clock.set(hours=3)
+    """
+
+    def __init__(self, file: Path, hours: float = 0) -> None:
+        self._file = file
+        self.set(hours)
+
+    def set(self, hours: float) -> None:
+        """How far it is ahead from now on."""
+        self._file.touch()
+        with open(self._file, "r+b", buffering=0) as file:
+            file.write(f"{int(hours * 3600):<20}".encode())  # one write of one length: never read in halves
+
+    def __enter__(self) -> Self:
+        self._before = {name: os.environ.get(name) for name in ("PYTHONPATH", "WRONG_CLOCK")}
+        os.environ["PYTHONPATH"] = str(ROOT / "tests/support/wrong_clock")
+        os.environ["WRONG_CLOCK"] = str(self._file)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name, value in self._before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

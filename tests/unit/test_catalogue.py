@@ -2,6 +2,7 @@ import threading
 import time
 
 import pytest
+from msgspec.structs import replace
 
 from peer.catalogue.catalogue import Catalogue
 from peer.catalogue.checks import check_peer
@@ -347,3 +348,21 @@ def test_readers_wait_for_a_moment_only(catalogue):
         thread.join()
     assert catalogue.totals() == (0, 0)
     assert longest < 1.0
+
+
+def test_what_its_owner_here_replaced_is_hidden_before_a_tracker_heard_of_it(catalogue):
+    listed = replace(entry("1", me=5), holders=(ME, ANNA))
+    catalogue.apply(page(("f", [listed]), ("both", [replace(entry("1", me=5, anna=3), holders=(ME, ANNA))])))
+    for path in ("f", "both"):
+        catalogue.apply_rows([row(path, "1", me=5)])
+        catalogue.apply_rows([row(path, "1", "gone"), row(path, "2", me=6)])
+    # Another owner of the same bytes did not move on.
+    assert shown(catalogue) == {"f": "2", "both": "2", "both~me": "1"}
+    catalogue.apply_rows([row("f", "2", "gone")])  # removed, which withdraws one's own holding and no more
+    assert shown(catalogue)["f"] == "1"
+
+
+def test_a_listed_version_with_a_higher_rev_than_ones_own_stays_shown(catalogue):
+    catalogue.apply(page(("f", [replace(entry("1", me=7), holders=(ANNA,))])))
+    catalogue.apply_rows([row("f", "2", me=6)])
+    assert sorted(shown(catalogue).values()) == ["1", "2"]

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from peer.swarm.config import SwarmConfig
-from peer.swarm.connection import Connection, resolve
+from peer.swarm.connection import Connection
+from peer.swarm.resolve import resolve
 from peer.swarm.source import HttpSource
 from shoal.errors import Misbehaved, RemoteError, Unreachable
 from shoal.wire import PeerRow

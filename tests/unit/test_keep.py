@@ -74,6 +74,18 @@ def test_a_download_that_is_not_whole_is_not_kept(share: HandShare, tmp_path: Pa
     assert share.rows() == [] and not (tmp_path / "f").exists()
 
 
+def test_a_download_that_the_scanner_before_had_kept_is_kept(share: HandShare, tmp_path: Path) -> None:
+    """It died before it said so, and the peer asks again."""
+    data = b"x" * 600_000
+    (share.layout.partial / f"{cid(data)}.data").write_bytes(data)
+    for _ in range(2):
+        (kept,) = share.copies.keep([download("f", data, inline=False)])
+        assert kept == Kept("f", cid(data), "local")
+    assert (tmp_path / "f").read_bytes() == data
+    (kept,) = share.copies.keep([download("g", data, inline=False)])
+    assert kept.place == "" and kept.why
+
+
 @pytest.mark.parametrize("path", ["../f", "/f", ".shoal/f", "a//b", "a/../../f", "a\nb"])
 def test_unfit_paths_are_not_kept(share: HandShare, path: str) -> None:
     assert share.keep(path, b"data").place == ""
