@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from peer.layout import Layout
-from peer.messages import Keep
 from peer.swarm import Swarm, SwarmConfig
 from shoal.manifest import MIB, manifest_of
 from shoal.names import safe_path
@@ -153,14 +152,12 @@ def main() -> None:
     finally:
         shutil.rmtree(root)
     median = {name: statistics.median(values) for name, values in results.items()}
-    print(
-        f"sequential: {median['seq0'] / 1e6:.0f} MB/s, {median['seq1']:.2f} s of CPU   {[round(v / 1e6) for v in results['seq0']]}"
-    )
+    each = [round(value / 1e6) for value in results["seq0"]]
+    print(f"sequential: {median['seq0'] / 1e6:.0f} MB/s, {median['seq1']:.2f} s of CPU   {each}")
     print(f"random 4 KiB: median {median['random0'] * 1e3:.2f} ms   {[round(v * 1e3, 2) for v in results['random0']]}")
     print(f"{SMALL} files of 10 KiB: {median['small0']:.0f} files/s, {median['small1'] * 1e3:.3f} ms of CPU each")
-    print(
-        f"largest memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB, threads {threading.active_count()}"
-    )
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(f"largest memory {most} MiB, threads {threading.active_count()}")
 
 
 if __name__ == "__main__":

@@ -71,9 +71,14 @@ class Node:
         self._told = Told()
         self._progress = ScanProgress()
         self._opened = threading.Event()
+        self._scanner_new = threading.Event()
         self._forgetting: dict[str, Future[str]] = {}
         self._scanner: Helper[ToScanner, ToPeer] = Helper(
-            "peer.share.scanner", [str(config.local), self._identity.id], ToPeer, self._from_scanner, self._keep_again
+            "peer.share.scanner",
+            [str(config.local), self._identity.id],
+            ToPeer,
+            self._from_scanner,
+            self._scanner_started,
         )
         self._client = Client()
         self._catalogue = Catalogue(self._identity.id, config.name)
@@ -115,6 +120,9 @@ class Node:
         def follow() -> None:
             own.update()
             announcer.changed()
+            if self._scanner_new.is_set():
+                self._scanner_new.clear()
+                own.look_at_all()  # what the one before was told to do, and did not live to do
 
         self._following = Following(follow)
         self._following.start()
@@ -222,9 +230,12 @@ class Node:
         self._running.callback(port.stop)
         return url
 
-    def _keep_again(self) -> None:
-        if self._swarm is not None:
+    def _scanner_started(self) -> None:
+        """The one before, if there was one, died with what it had been sent."""
+        if self._swarm is not None and self._following is not None:
             self._swarm.keep_again()
+            self._scanner_new.set()
+            self._following.wake()
 
     def _from_scanner(self, message: ToPeer) -> None:
         match message:

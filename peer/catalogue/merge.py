@@ -141,7 +141,7 @@ class Merge:
         return used is not None and used < newest and self._is_past(path, version.revs, every)
 
     def _is_past(self, path: str, revs: Mapping[str, int], others: Iterable[Version]) -> bool:
-        """Whether all owners of a version, which has these revs, moved on to listed or own ones or withdrew the path."""
+        """Whether all owners of a version with these revs moved on to listed or own ones, or withdrew the path."""
         now = dict(self.withdrawn[path][1] if path in self.withdrawn else _NOBODY)
         for other in others:
             if other.mine is not None and other.mine.own:

@@ -112,8 +112,8 @@ class Pieces:
     At most one `Pieces` of a cid is open at a time. `missing`, `has` and `read` hash a suspect piece before they
     answer. A range of pieces is half open: first ≤ n < end.
 
-    Threading: any thread, any method, but `close` and `remove` only when no other is under way. `_lock` guards the flags
-    and is never held during I/O; `_writing` is held for one write to the disk, and only that.
+    Threading: any thread, any method, but `close` and `remove` only when no other is under way. `_lock` guards the
+    flags and is never held during I/O; `_writing` is held for one write to the disk, and only that.
     """
 
     def __init__(self, layout: Layout, manifest: Manifest, data: int, bits: int, flags: bytearray) -> None:
@@ -174,7 +174,7 @@ class Pieces:
         assert piece.cid == self.manifest.cid
         if self._flags[piece.number] == CHECKED:
             return
-        # One at a time: the kernel lets no two write to a file, and has the second spin on a core until the first is done.
+        # One at a time: the kernel lets no two write to a file, and has the second spin until the first is done.
         with self._writing, _local("keep a piece of a download"):
             _write(self._data, piece.data, self.manifest.span(piece.number)[0])
         self._mark(piece.number)

@@ -1,4 +1,4 @@
-"""Programs killed and stopped at random moments of a read: the right bytes or an error, soon, and nothing fetched twice.
+"""Programs killed and stopped at random moments of a read: right bytes or an error, soon, and nothing fetched twice.
 
 The moments are drawn from seeds, so that a failure can be had again.
 """
@@ -183,7 +183,7 @@ def test_the_reader_hangs_for_a_while(net: Net) -> None:
     reading = in_background(lambda: net.cleo.cat(path, seconds=60))
     some_moment(path)
     net.cleo.pause()
-    time.sleep(4)
+    time.sleep(2.5)
     net.cleo.resume()
     until(lambda: net.cleo.ls(), 5, "it answers again")
     assert within(READ, reading.result) == data

@@ -16,11 +16,11 @@ from tests.support.faults import HONEST, QUICK, Lively, content, share, told
 from tests.support.patience import until
 
 pytestmark = [pytest.mark.mount, pytest.mark.real]
-SIZES = {"small": 100_000, "large": 10 << 20}
-"""A file of one piece, and one of forty: they are fetched in different ways, the large one from both holders."""
+SIZES = {"small": 100_000, "large": 9 << 20}
+"""A file of one piece, and one of thirty-six: they are fetched in different ways, the large one from both holders."""
 TIMEOUT = 6.0
 FAULTS = {
-    "delays": Faults(delay=0.03),
+    "delays": Faults(delay=0.01),
     "cuts": Faults(cut_after=50_000),
     "cuts-later": Faults(cut_after=700_000),
     "corrupts": Faults(corrupt_every=40_000),

@@ -1,15 +1,17 @@
-"""Files that are removed, withdrawn, changed and shared twice: what becomes of copies, and that no user's file is lost."""
+"""Files removed, withdrawn, changed and shared twice: what becomes of copies, and that no user's file is lost."""
 
 import json
 import os
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from tests.support.cluster import ROOT, Cluster, Peer, Tracker
-from tests.support.faults import QUICK, content, settled, share, told
+from tests.support.faults import QUICK, content, helpers, settled, share, told
 from tests.support.patience import until
 
 pytestmark = [pytest.mark.mount, pytest.mark.real]
@@ -101,6 +103,17 @@ def test_what_was_forgotten_does_not_come_back_with_a_copy_that_slept(net: Net) 
     until(lambda: not (net.cleo.local / "asleep").exists(), 15, "cleo's copy is gone")
     for peer in net.all:
         peer.wait_gone("asleep", 15)
+
+
+def test_a_copy_goes_though_the_scanner_died_when_it_was_told(net: Net) -> None:
+    net.copied("told", net.ben)
+    scanner = helpers(net.ben)["peer.share.scanner"]
+    os.kill(scanner, signal.SIGSTOP)
+    assert shoal(net.anna, "forget", "told").returncode == 0
+    net.ben.wait_gone("told", 15)
+    time.sleep(0.5)  # it was told, and did not hear it
+    os.kill(scanner, signal.SIGKILL)
+    until(lambda: not (net.ben.local / "told").exists(), 10, "ben's copy is gone")
 
 
 def test_a_changed_file_supersedes_its_copies(net: Net) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support import sweep
 from tests.support.cluster import READ, Cluster, Peer
-from tests.support.faults import HONEST, QUICK, Lively, content, in_background, share
+from tests.support.faults import HONEST, Lively, content, in_background, share
 from tests.support.patience import until, within
 
 pytestmark = [pytest.mark.mount, pytest.mark.real]

@@ -26,6 +26,7 @@ PIECE = 256 * KIB
 DATA = random.Random(1).randbytes(12 * MIB + 5)
 MANIFEST = manifest_of(DATA)
 PATH = safe_path("dir/file.bin")
+SMALL = b"hello " * 1000
 
 
 class Ground:
@@ -316,6 +317,15 @@ def test_one_that_says_later_for_ever_is_waited_for_until_the_deadline(ground: G
         fails(Unreachable, lambda: reader.read(0, 10), 2.0)
 
 
+@pytest.mark.parametrize("data", [SMALL, DATA], ids=["small", "large"])
+def test_many_that_are_silent_do_not_add_up_beyond_the_deadline(ground: Ground, data: bytes) -> None:
+    ground.config = replace(QUICK, read_timeout=0.8)
+    for number in range(12):
+        ground.holder(f"h{number}", data).faults = Faults(stall_at=0)
+    with ground.open(manifest_of(data)) as reader:
+        fails(Unreachable, lambda: reader.read(0, 10), 2.5)
+
+
 def test_a_holder_that_cuts_again_and_again_but_gets_on_is_enough(ground: Ground) -> None:
     holder = ground.holder("a")
     with ground.open() as reader:
@@ -432,8 +442,6 @@ def test_requests_are_bounded_while_many_read(ground: Ground) -> None:
 
 
 # -- one piece ---------------------------------------------------------------------------------------------------------
-
-SMALL = b"hello " * 1000
 
 
 def test_a_small_file_is_one_request_and_read_again_none(ground: Ground) -> None:

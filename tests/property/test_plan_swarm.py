@@ -23,17 +23,13 @@ CONFIG = replace(QUICK, read_timeout=1.0, stall_timeout=0.05)
 
 faults = st.one_of(
     st.just(Faults()),
-    st.builds(
-        Faults,
-        dead=st.booleans(),
-        once=st.booleans(),
-        wrong_bytes=st.booleans(),
-        wrong_pieces=st.sets(st.integers(0, MANIFEST.count - 1)),
-        stall_at=st.none() | st.integers(0, MIB),
-        cut_at=st.none() | st.integers(0, MIB),
-        status=st.sampled_from([0, 0, 0, 302, 404, 500, 503]),
-        more=st.integers(0, 1),
-    ),
+    st.builds(Faults, dead=st.just(True), once=st.booleans()),
+    st.builds(Faults, wrong_pieces=st.sets(st.integers(0, MANIFEST.count - 1), min_size=1), once=st.booleans()),
+    st.builds(Faults, wrong_bytes=st.just(True), once=st.booleans()),
+    st.builds(Faults, stall_at=st.integers(0, MIB), once=st.booleans()),
+    st.builds(Faults, cut_at=st.integers(0, MIB), once=st.booleans()),
+    st.builds(Faults, status=st.sampled_from([302, 404, 500, 503]), once=st.booleans()),
+    st.builds(Faults, more=st.just(1), once=st.booleans()),
 )
 holders = st.tuples(faults, st.none() | st.sets(st.integers(0, MANIFEST.count - 1)))
 reads = st.lists(st.tuples(st.integers(0, len(DATA)), st.integers(1, 400 * KIB)), min_size=1, max_size=4)
