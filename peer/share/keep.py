@@ -27,6 +27,8 @@ from shoal.names import printable
 
 BATCH = 200
 """Downloads of one batch at most."""
+GATHER = 0.1
+"""Seconds for which downloads are gathered: a batch costs two commits, and those who read small files need the CPU."""
 RETRY = 5.0
 """Seconds until moves are ended that the index had no room for."""
 log = logging.getLogger(__name__)
@@ -102,6 +104,8 @@ class Keeper:
             if not self._tasks:
                 self._wake.wait(RETRY if self._unsettled else None)
                 self._wake.clear()  # what was put before this is seen below or in the next round, `stop` too
+                if self._tasks and isinstance(self._tasks[0], Keep):
+                    self._stop.wait(GATHER)
             if self._unsettled and time.monotonic() >= retry:
                 retry = time.monotonic() + RETRY
                 self._settle()

@@ -53,10 +53,10 @@ class Keeper:
         for message in messages:
             self._submit(message)
 
-    def answered(self, cid: str) -> None:
-        """The scanner said what became of it."""
+    def answered(self, cid: str) -> Keep | None:
+        """The scanner said what became of it; what was offered, if it was waited for."""
         with self._lock:
-            self._remove(cid)
+            return self._remove(cid)
 
     def close(self) -> None:
         """Sends nothing more, and waits for the one under way."""
@@ -83,7 +83,9 @@ class Keeper:
         for cid in [cid for cid, (sent, _) in self._waiting.items() if now - sent >= PATIENCE]:
             self._remove(cid)
 
-    def _remove(self, cid: str) -> None:
-        if cid in self._waiting:
-            _, message = self._waiting.pop(cid)
-            self._size -= len(message.data or b"")
+    def _remove(self, cid: str) -> Keep | None:
+        if cid not in self._waiting:
+            return None
+        _, message = self._waiting.pop(cid)
+        self._size -= len(message.data or b"")
+        return message

@@ -136,7 +136,7 @@ class Swarm:
 
     def kept(self, message: Kept) -> None:
         """The scanner's answer to a `Keep`: what is kept is let go here, what is not stays and is served from here."""
-        self._commons.keeper.answered(message.cid)
+        offered = self._commons.keeper.answered(message.cid)
         if not message.place:
             self._commons.say_not_kept(message.why)
         with self._changed:
@@ -147,7 +147,8 @@ class Swarm:
             content.kept(message)
         if message.place and use is None:
             self._commons.memory.drop(message.cid)
-            self._remove_marks(message.cid)
+            if offered is None or offered.data is None:
+                self._remove_marks(message.cid)
         elif message.place and use is not None and not use.readers:
             self._let_go(message.cid, use)
 
