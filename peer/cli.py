@@ -36,12 +36,24 @@ _STOP_WITHIN = 4.5  # seconds; the promise is 5
 @click.option("--http", default="127.0.0.1:0", show_default=True, help="The http port, for people and programs here.")
 @click.option("--name", help="What others see this peer as (default: the host's name).")
 @click.option("--advertise", default="", help="The host that others reach the data port at.")
-@click.option("--read-timeout", type=click.FloatRange(0.1), default=15.0, show_default=True, help="Seconds.")
-@click.option("--leave-timeout", type=click.FloatRange(0), default=3.0, show_default=True, help="Seconds.")
+@click.option(
+    "--read-timeout",
+    type=click.FloatRange(0.1),
+    default=15.0,
+    show_default=True,
+    help="Seconds after the last useful byte in which a read ends.",
+)
+@click.option("--leave-timeout", type=click.FloatRange(0), default=3.0, show_default=True, help="Seconds for leaving.")
 @click.option("--token-file", type=click.Path(path_type=Path), help="Holds the token that changes need off loopback.")
 @click.option("--open", "open_", is_flag=True, help="Let everybody who reaches the http port change things.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="A name that the http port answers for.")
-@click.option("--fuse", type=click.Choice(["auto", "kernel", "libfuse"]), default="auto", show_default=True)
+@click.option(
+    "--fuse",
+    type=click.Choice(["auto", "kernel", "libfuse"]),
+    default="auto",
+    show_default=True,
+    help="How to mount. This version has libfuse only.",
+)
 @click.option("--no-mount", is_flag=True, help="Share and serve only; MOUNT may be left out.")
 @click.option("--mkdir", is_flag=True, help="Make LOCAL and MOUNT where they do not exist.")
 def command(
@@ -66,6 +78,8 @@ def command(
     SERVER is the tracker's host:port, or several, separated by commas.
     """
     mount, local_port = _mount_and_port(rest, no_mount)
+    if fuse == "kernel":
+        raise UsageError("--fuse kernel is not in this version: use auto or libfuse")
     local, mount = local.absolute(), None if mount is None or no_mount else mount.absolute()
     if port is not None and local_port is not None and port != local_port:
         raise UsageError(f"two data ports: --port {port} and LOCAL-PORT {local_port}; give one")

@@ -252,9 +252,6 @@ def test_a_seed_peers_refresh() -> None:
         b'{"PEER": "a:1", "files": []}',
         b'{"PEER": "a:1", "files": {"x": null}}',
         b'{"PEER": "a:1", "files": {"x": "short"}}',
-        b'{"PEER": "a:1", "files": {"../x": "%s"}}' % SHA1.encode(),
-        b'{"PEER": "a:1", "files": {"/etc/passwd": "%s"}}' % SHA1.encode(),
-        b'{"PEER": "a:1", "files": {"a\\u0000": "%s"}}' % SHA1.encode(),
         b'{"PEER": "a:1", "files": {"\\ud800": "%s"}}' % SHA1.encode(),
         b'{"PEER": "a:1", "files": {"x": "%s\\n"}}' % SHA1.encode(),
         b'{"PEER": "a:1", "files": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}",
@@ -265,3 +262,9 @@ def test_a_seed_peers_refresh() -> None:
 def test_what_no_seed_peer_says(body: bytes) -> None:
     with pytest.raises(DataError):
         read_refresh(body)
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a\\u0000", ".shoal/identity"])
+def test_a_name_that_cannot_be_a_path_is_left_out(name: str) -> None:
+    body = f'{{"PEER": "a:1", "files": {{"{name}": "{SHA1}", "fine": "{SHA1}"}}}}'.encode()
+    assert read_refresh(body) == ("a", 1, {"fine": SHA1})
