@@ -16,7 +16,6 @@ import socket
 import statistics
 import subprocess
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,7 +79,7 @@ def new_swarm(local: Path, url: str) -> Swarm:
     layout = Layout(local)
     layout.make()
     row = PeerRow("a", "nginx", url)
-    return Swarm(SwarmConfig(), layout, lambda path, entry, ask: [row], lambda keep: True)
+    return Swarm(SwarmConfig(), layout, lambda path, entry, ask: [row], lambda message: True)
 
 
 def cpu() -> float:
@@ -152,12 +151,12 @@ def main() -> None:
     finally:
         shutil.rmtree(root)
     median = {name: statistics.median(values) for name, values in results.items()}
-    each = [round(value / 1e6) for value in results["seq0"]]
-    print(f"sequential: {median['seq0'] / 1e6:.0f} MB/s, {median['seq1']:.2f} s of CPU   {each}")
-    print(f"random 4 KiB: median {median['random0'] * 1e3:.2f} ms   {[round(v * 1e3, 2) for v in results['random0']]}")
-    print(f"{SMALL} files of 10 KiB: {median['small0']:.0f} files/s, {median['small1'] * 1e3:.3f} ms of CPU each")
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
-    print(f"largest memory {most} MiB, threads {threading.active_count()}")
+    rates = ", ".join(f"{value / 1e6:.0f}" for value in results["seq0"])
+    times = ", ".join(f"{value * 1e3:.2f}" for value in results["random0"])
+    print(f"sequential: {median['seq0'] / 1e6:.0f} MB/s, {median['seq1']:.2f} s of CPU ({rates})")
+    print(f"random 4 KiB: median {median['random0'] * 1e3:.2f} ms ({times})")
+    print(f"{SMALL} files of 10 KiB: {median['small0']:.0f} a second, {median['small1'] * 1e3:.3f} ms of CPU each")
+    print(f"largest memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB")
 
 
 if __name__ == "__main__":
