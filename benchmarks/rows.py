@@ -71,10 +71,12 @@ def sequential(ground: Ground) -> list[Line]:
     target = ground.home / "curl.bin"
     for name, mounted in in_turn(ground):
         file = mounted.path / "big.bin"
+        work.touch_memory(3 * ground.sizes.big)
         first.setdefault(name, []).append(work.read_whole(file))
         mounted.settle()
         again.setdefault(name, []).append(work.read_whole(file))
         if name == OURS:
+            work.touch_memory(3 * ground.sizes.big)
             began = time.perf_counter()
             theirs.curl(f"{ground.web}/big.bin", target)
             first.setdefault("curl -o", []).append(ground.sizes.big / (time.perf_counter() - began))
