@@ -62,6 +62,8 @@ class Card:
     port: int
     advertise: str = ""
     hint: int = 0
+    epoch: int = 0
+    """Grows with every start; 0: the clock."""
 
 
 class Talk:
@@ -232,7 +234,7 @@ class Announcer:
         renewed: Callable[[Renewed], None] = lambda renewed: None,
     ) -> None:
         self._card, self._trackers, self._client, self._renewed = card, trackers, client, renewed
-        self._talk = Talk(card, index, time.time_ns() // 1_000_000)
+        self._talk = Talk(card, index, card.epoch or time.time_ns() // 1_000_000)
         self._headers = {PROOF: card.secret}
         self._url = ""
         self._refresh = 5.0

@@ -20,6 +20,8 @@ from shoal.wire import peer_id
 
 log = logging.getLogger(__name__)
 _MACHINE_ID = Path("/etc/machine-id")
+_CREDIBLE_MS = 100 * 365 * 86_400_000
+"""An epoch further ahead than that was never a clock's."""
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -63,6 +65,21 @@ def load_identity(layout: Layout) -> Identity:
     fresh = Identity(secrets.token_hex(32), machine, place)
     write_whole(layout.identity, msgspec.json.encode(fresh))
     return fresh
+
+
+def next_epoch(layout: Layout, now_ms: int) -> int:
+    """The epoch of this start: the clock in milliseconds, but above the last one, also when the clock was set back."""
+    path = layout.state / "epoch"
+    try:
+        last = int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        last = 0
+    epoch = max(now_ms, last + 1) if last < now_ms + _CREDIBLE_MS else now_ms
+    try:
+        write_whole(path, str(epoch).encode())
+    except OSError as error:  # a full disk; the clock alone nearly always does
+        log.warning("the epoch of this start cannot be kept: %s", error)
+    return epoch
 
 
 def write_whole(path: Path, body: bytes) -> None:

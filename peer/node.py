@@ -28,7 +28,7 @@ from peer.following import Following
 from peer.http.app import Control, make_app
 from peer.http.guard import Guard
 from peer.http.serve import HttpPort
-from peer.identity import load_identity
+from peer.identity import load_identity, next_epoch
 from peer.layout import Layout
 from peer.messages import Changed, Forget, Forgot, Kept, Opened, Progress, Rescan, Served, Skipped, ToPeer, ToScanner
 from peer.mount.libfuse import Mount
@@ -65,6 +65,7 @@ class Node:
         """
         self._config, self._layout = config, layout
         self._identity = load_identity(layout)
+        self._epoch = next_epoch(layout, time.time_ns() // 1_000_000)
         self._socket = _listen(config.port)
         self._running = ExitStack()
         self._running.callback(self._socket.close)
@@ -114,7 +115,7 @@ class Node:
         follower = Follower(catalogue, trackers, self._client, own.look_at_all)
         self._running.callback(follower.stop, 0.5)
         secret, port = self._identity.secret, self._socket.getsockname()[1]
-        card = Card(self._identity.id, secret, config.name, port, config.advertise, follower.hint_port)
+        card = Card(self._identity.id, secret, config.name, port, config.advertise, follower.hint_port, self._epoch)
         announcer = Announcer(card, index, trackers, self._client, follower.heard)
 
         def follow() -> None:

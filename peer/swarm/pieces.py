@@ -37,6 +37,10 @@ _KNOWN = bytes(n if n in (CHECKED, SUSPECT) else MISSING for n in range(256))
 _DOUBT = bytes(SUSPECT if n in (CHECKED, SUSPECT) else MISSING for n in range(256))
 _DIGITS = bytes(ord("1") if n == CHECKED else ord("0") for n in range(256))
 _MANIFEST_HEAD = 256  # bytes, more than a manifest's lines before the pieces' hashes can have
+# Bytes of one pwrite. A longer one makes the kernel take larger blocks of fresh memory for the page cache; in a virtual
+# machine those are the ones that went back to the host, and getting them again costs more than all the rest. A cold
+# 1 GiB read and written: 240 MB/s with 1 MiB, 400 with 128 KiB, 610 to 760 with 16 KiB, 490 with 4 KiB.
+_WRITE = 16 << 10
 
 
 @cache
@@ -102,7 +106,7 @@ def _local(doing: str) -> Iterator[None]:
 def _write(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
     view = memoryview(data)
     while view:
-        done = os.pwrite(fd, view, offset)
+        done = os.pwrite(fd, view[:_WRITE], offset)
         view, offset = view[done:], offset + done
 
 

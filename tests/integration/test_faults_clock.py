@@ -101,7 +101,7 @@ def test_a_file_from_the_future_is_listed_with_the_trackers_time(net: Net) -> No
 
 
 def test_a_peer_restarted_after_its_clock_went_back_is_listed_again(net: Net) -> None:
-    """Its epochs are taken from the clock; its lease is at most one time to live in the way."""
+    """Its epochs go on from the last one, whatever the clock says."""
     settled(net.cleo)
     for hours, end in ((-50, net.anna.kill), (-100, net.anna.stop)):
         end()

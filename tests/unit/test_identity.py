@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from peer import identity
-from peer.identity import load_identity, lock
+from peer.identity import load_identity, lock, next_epoch
 from peer.layout import Layout
 from shoal.errors import UsageError
 
@@ -58,3 +58,12 @@ def test_a_second_peer_on_one_share_is_refused_until_the_first_has_ended(tmp_pat
         lock(layout)
     os.close(held)
     os.close(lock(layout))
+
+
+def test_an_epoch_is_above_the_last_one_whatever_the_clock_says(tmp_path: Path) -> None:
+    layout = made(tmp_path / "share")
+    assert next_epoch(layout, 5000) == 5000
+    assert next_epoch(layout, 1000) == 5001
+    assert next_epoch(layout, 9000) == 9000
+    (layout.state / "epoch").write_text("nonsense")
+    assert next_epoch(layout, 2000) == 2000
