@@ -26,7 +26,7 @@ def before_scenario(context: Any, scenario: Any) -> None:
 
 
 def after_scenario(context: Any, scenario: Any) -> None:
-    if scenario.status == "failed":
+    if scenario.status.has_failed():
         context.cluster.show_logs()
     context.stack.close()
 

@@ -11,6 +11,7 @@ Feature: Peers go on, whatever happens to other peers
       | anna | disk.img | 48M  |
       | ben  | disk.img | 48M  |
       | cleo |          |      |
+    And the tracking server knows that "ben" has "disk.img"
     When "cleo" has read the first 1M of "disk.img"
     And "anna" dies
     Then "cleo" reads the rest as it should be within 20 seconds
@@ -21,6 +22,7 @@ Feature: Peers go on, whatever happens to other peers
       | anna | disk.img | 48M  |
       | ben  | disk.img | 48M  |
       | cleo |          |      |
+    And the tracking server knows that "ben" has "disk.img"
     When "cleo" has read the first 1M of "disk.img"
     And "anna" hangs
     Then "cleo" reads the rest as it should be within 30 seconds

@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from behave import step, then, when
-from words import Outcome, attempt, quoted
+from words import Outcome, attempt, holders, quoted
 
 from tests.support.cluster import READ, SEEN
 from tests.support.patience import until, within
@@ -156,14 +156,7 @@ def keeps_not(context: Any, name: str, path: str) -> None:
 def keeps(context: Any, name: str, path: str) -> None:
     kept = context.peers[name].wait_kept(path)
     assert kept.read_bytes() == context.contents[path]
-
-    def shared_on() -> bool:
-        ids = [peer["id"] for peer in context.tracker.get("/v1/peers")["peers"] if peer["name"] == name]
-        return any(
-            ids[0] in file["holders"] for file in context.tracker.get("/v1/files")["files"] if file["path"] == path
-        )
-
-    until(shared_on, SEEN, f"the tracking server knows that {name} has {path}")
+    until(lambda: name in holders(context, path), SEEN, f"the tracking server knows that {name} has {path}")
 
 
 @step('"{name}" has refused corrupted pieces')

@@ -3,7 +3,7 @@
 from typing import Any
 
 from behave import given, step, then, when
-from words import Watch, quoted
+from words import Watch, holders, quoted
 
 from tests.support.cluster import SEEN
 from tests.support.patience import until
@@ -55,6 +55,11 @@ def has_settled(context: Any) -> None:
 @step("the tracking server lists {paths}")
 def lists(context: Any, paths: str) -> None:
     lists_soon(context, SEEN, paths)
+
+
+@step('the tracking server knows that "{name}" has "{path}"')
+def knows(context: Any, name: str, path: str) -> None:
+    until(lambda: name in holders(context, path), SEEN, f"the tracking server knows that {name} has {path}")
 
 
 @step("within {seconds:d} seconds the tracking server lists {paths}")

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from behave import register_type
 
@@ -74,3 +75,10 @@ def quoted(text: str) -> list[str]:
 
 
 register_type(Size=parse_size)
+
+
+def holders(context: Any, path: str) -> set[str]:
+    """The names of those who have the file, as the tracking server knows them."""
+    names = {peer["id"]: peer["name"] for peer in context.tracker.get("/v1/peers")["peers"]}
+    files = context.tracker.get("/v1/files")["files"]
+    return {names.get(id, id) for file in files if file["path"] == path for id in file["holders"]}
