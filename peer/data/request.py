@@ -5,13 +5,16 @@ that was meant as something else (a body, the rest of a line).
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 
 MAX_HEAD = 16 * 1024
 """Bytes of a head at most."""
 MAX_LINES = 100
+_USUAL = 512
+"""Bytes of the fields of requests like those that peers send: such are remembered."""
 
 _LINE = re.compile(rb"([A-Z]{1,16}) ([\x21-\x7e\x80-\xff]+) HTTP/([0-9])\.([0-9])")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
@@ -32,7 +35,7 @@ class Request:
 
     method: bytes
     target: bytes
-    fields: dict[bytes, bytes]
+    fields: Mapping[bytes, bytes]
     keep: bool
     """Whether the connection goes on after the answer."""
     has_body: bool
@@ -45,26 +48,33 @@ def parse(head: bytes) -> Request:
     Raises:
         BadRequest: it is not one, or too long.
     """
-    lines = head.split(b"\r\n")
-    if len(lines) > MAX_LINES or len(head) > MAX_HEAD:
+    if len(head) > MAX_HEAD or head.count(b"\r\n") >= MAX_LINES:
         raise BadRequest(431, f"a head of at most {MAX_HEAD} bytes and {MAX_LINES} lines is taken")
-    line = _LINE.fullmatch(lines[0])
+    first, _, rest = head.partition(b"\r\n")
+    line = _LINE.fullmatch(first)
     if line is None:
         raise BadRequest(400, "not a request line")
     if line[3] != b"1":
         raise BadRequest(505, "HTTP/1.1 and HTTP/1.0 are spoken here")
-    fields: dict[bytes, bytes] = {}
-    for text in lines[1:]:
-        field = _FIELD.fullmatch(text)
-        if field is None:
-            raise BadRequest(400, "not a header field")
-        name, value = field[1].lower(), field[2].rstrip(b" \t")
-        fields[name] = fields[name] + b", " + value if name in fields else value
+    fields = _fields(rest) if len(rest) <= _USUAL else _fields.__wrapped__(rest)
     newer = line[4] != b"0"
     if b"," in fields.get(b"host", b"," if newer else b""):
         raise BadRequest(400, "a request has one Host")
     has_body = b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0"
     return Request(line[1], line[2], fields, not has_body and _keeps(fields.get(b"connection"), newer), has_body)
+
+
+@lru_cache(64)
+def _fields(lines: bytes) -> Mapping[bytes, bytes]:
+    """The fields; remembered, because a client sends the same ones with every request. Raises BadRequest."""
+    fields: dict[bytes, bytes] = {}
+    for text in lines.split(b"\r\n") if lines else ():
+        field = _FIELD.fullmatch(text)
+        if field is None:
+            raise BadRequest(400, "not a header field")
+        name, value = field[1].lower(), field[2].rstrip(b" \t")
+        fields[name] = fields[name] + b", " + value if name in fields else value
+    return fields
 
 
 def _keeps(connection: bytes | None, newer: bool) -> bool:

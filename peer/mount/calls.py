@@ -212,9 +212,7 @@ class Calls:
         handle = self._versions.handles[self._number(info)]
         fd = handle.fd
         if fd < 0:
-            data = handle.read(offset, size)
-            ctypes.memmove(buffer, data, len(data))
-            return len(data)
+            return handle.read_into(offset, memoryview((ctypes.c_char * size).from_address(buffer)).cast("B"))
         got = int(_pread(fd, buffer, size, offset))
         if got < size:
             if got < 0:

@@ -36,8 +36,8 @@ class Content(ABC):
         return False
 
     @abstractmethod
-    def read(self, window: Window, offset: int, size: int) -> bytes:
-        """Bytes of a handle whose window this is; the range lies in the file. Raises as `Reader.read`."""
+    def read_into(self, window: Window, offset: int, view: memoryview) -> None:
+        """Fills the view for a handle whose window this is; the range lies in the file. Raises as `Reader`."""
 
     @abstractmethod
     def kept(self, message: Kept) -> None:

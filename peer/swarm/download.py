@@ -29,6 +29,8 @@ from shoal.wire import Entry
 
 DISKLESS_AHEAD = 2 * MIB
 """How far windows reach when the disk is full and pieces live in memory."""
+LATE = 8
+"""Pieces of one content that wait to be written, at most, after those who read them have gone on."""
 LISTED_FOR = 5.0
 """Seconds after which the holders known are looked up again."""
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Download(Content):
         self._windows: list[Window] = []
         self._partial: dict[str, bytes] = {}
         self._reads = 0
+        self._late = 0
         self._check: str = ""
         """Of the whole: "", "under way", "done"."""
         self._kept = False
@@ -88,8 +91,9 @@ class Download(Content):
         with self._changed:
             self._windows.remove(window)
 
-    def read(self, window: Window, offset: int, size: int) -> bytes:
-        """See `Reader.read`."""
+    def read_into(self, window: Window, offset: int, view: memoryview) -> None:
+        """See `Content.read_into`."""
+        size = len(view)
         with self._changed:
             self._reads += 1
         try:
@@ -105,7 +109,8 @@ class Download(Content):
                         self._wait(opened, first, end)
                     self._pump(opened)
                 try:
-                    return opened.store.read(offset, size)
+                    opened.store.read_into(offset, view)
+                    return
                 except Lost as lost:
                     self.lost(lost.number)
         finally:
@@ -141,7 +146,7 @@ class Download(Content):
     # -- called with `_changed` held -----------------------------------------------------------------------------------
 
     def _is_quiet(self) -> bool:
-        return not self._reads and self._check != "under way" and not self.active
+        return not self._reads and not self._late and self._check != "under way" and not self.active
 
     def _raise_failure(self) -> None:
         self._commons.check_open()
@@ -167,7 +172,7 @@ class Download(Content):
                 run = plan.next(now)
                 if run is not None and first <= run.first and run.end <= end:
                     with self._released():
-                        self._fetch(opened, run)
+                        self._fetch(opened, run, self._arrived_late)
                 elif run is not None:
                     self._start(opened, run)
                 elif (until := plan.outlook(first, end, now)) is not None:
@@ -231,20 +236,19 @@ class Download(Content):
             plan = Plan(self.size, manifest.piece, store.here, self._holders.not_before)
             plan.windows = self._windows
             self._sync(plan)
-            receiver = Receiver(manifest, self._commons.counters, lambda piece: self._arrived(plan, store, piece))
-            opened = _Open(store, plan, receiver)
+            opened = _Open(store, plan, Receiver(manifest, self._commons.counters))
         finally:
             with self._changed:
                 self._preparing, self._opened = False, opened
                 self._changed.notify_all()
-        if not plan.missing:
+        if store.complete:
             self._end(store)
         return opened
 
     def _work(self, opened: _Open, run: Run | None) -> None:
         """A worker: fetches runs until nothing more is wanted."""
         while run is not None:
-            self._fetch(opened, run)
+            self._fetch(opened, run, self._arrived)
             refreshed = time.monotonic() - self._holders.listed > LISTED_FOR
             if refreshed:
                 self._holders.refresh()
@@ -255,7 +259,7 @@ class Download(Content):
                 run = None if stop else opened.plan.next(time.monotonic())
         self._settled(self)
 
-    def _fetch(self, opened: _Open, run: Run) -> None:
+    def _fetch(self, opened: _Open, run: Run, arrived: Callable[[_Open, VerifiedPiece], None]) -> None:
         """Fetches a run from its holder; whatever happens, the run is over then."""
         began = time.monotonic()
         try:
@@ -263,7 +267,7 @@ class Download(Content):
                 return
             source = self._holders.source(run.holder)
             try:
-                opened.receiver.receive(run, source)
+                opened.receiver.receive(run, source, lambda piece: arrived(opened, piece))
                 self._holders.good(run.holder)
             except Gone as gone:
                 self._ask_pieces(opened, run, source, gone)
@@ -276,14 +280,40 @@ class Download(Content):
                 opened.plan.ended(run)
                 self._changed.notify_all()
 
-    def _arrived(self, plan: Plan, store: Store, piece: VerifiedPiece) -> None:
-        store.put(piece)
+    def _arrived(self, opened: _Open, piece: VerifiedPiece) -> None:
+        """A piece is here: those who wait for it go on, then it is written."""
+        opened.store.take(piece)
         with self._changed:
-            plan.arrived(piece.number)
+            opened.plan.arrived(piece.number)
             self._changed.notify_all()
-            whole = not plan.missing
-        if whole:
-            self._end(store)
+        self._write(opened, piece)
+
+    def _arrived_late(self, opened: _Open, piece: VerifiedPiece) -> None:
+        """As `_arrived`, but the thread that fetched it is the reader's, and does not wait until it is written."""
+        opened.store.take(piece)
+        with self._changed:
+            opened.plan.arrived(piece.number)
+            self._changed.notify_all()
+            late = self._late < LATE
+            self._late += late
+        write = self._write_late if late else self._write
+        if not late or not self._commons.submit(self._commons.fetching, lambda: write(opened, piece)):
+            write(opened, piece)
+
+    def _write_late(self, opened: _Open, piece: VerifiedPiece) -> None:
+        try:
+            self._write(opened, piece)
+        finally:
+            with self._changed:
+                self._late -= 1
+                self._changed.notify_all()
+            self._settled(self)
+
+    def _write(self, opened: _Open, piece: VerifiedPiece) -> None:
+        opened.store.put(piece)
+        opened.receiver.give_back(piece)
+        if opened.store.complete:
+            self._end(opened.store)
 
     def _settle_doubts(self, opened: _Open, run: Run) -> bool:
         """Looks at the run's doubtful pieces; whether there were any, and the run is to be planned anew."""
@@ -293,7 +323,7 @@ class Download(Content):
                 with self._changed:
                     opened.plan.arrived(number)
                     self._changed.notify_all()
-        if doubtful and not opened.plan.missing:
+        if doubtful and opened.store.complete:
             self._end(opened.store)
         return bool(doubtful)
 

@@ -65,14 +65,15 @@ class Legacy(Content):
             deadline = time.monotonic() + self._commons.config.read_timeout
             self.size = self._holders.first(self._ask_size, deadline)
 
-    def read(self, window: Window, offset: int, size: int) -> bytes:
-        """See `Reader.read`."""
+    def read_into(self, window: Window, offset: int, view: memoryview) -> None:
+        """See `Content.read_into`."""
         with self._changed:
             self._reads += 1
         try:
             if self._fd < 0:
                 self._fetch_once()
-            return os.pread(self._fd, size, offset)
+            if os.preadv(self._fd, [view], offset) < len(view):
+                raise LocalError("a download's file was cut short by somebody else")
         except OSError as error:
             raise LocalError(f"cannot read a download: {error.strerror}") from error
         finally:

@@ -30,7 +30,15 @@ class Reader:
         return self._content.size
 
     def read(self, offset: int, size: int) -> bytes:
-        """`size` verified bytes from `offset` on; fewer only at the end of the file. Waits until they are here.
+        """`size` verified bytes from `offset` on; fewer only at the end of the file. Waits, raises as `read_into`."""
+        data = bytearray(max(0, min(size, self._content.size - offset)))
+        self.read_into(offset, memoryview(data))
+        return bytes(data)
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Fills the view with verified bytes from `offset` on; how many, fewer only at the end of the file.
+
+        Waits until they are here.
 
         Raises:
             Unreachable: nobody alive has it; or nothing useful came for the read timeout; or the program ends.
@@ -39,14 +47,15 @@ class Reader:
             LocalError: this machine's disk fails.
             DataError: the file is larger than can be checked.
         """
-        size = min(size, self._content.size - offset)
+        size = min(len(view), self._content.size - offset)
         if size <= 0 or offset < 0:
-            return b""
+            return 0
         if not self._open:
             raise Unreachable("the file is not open any more")
         began = time.monotonic()
         try:
-            return self._content.read(self._window, offset, size)
+            self._content.read_into(self._window, offset, view[:size])
+            return size
         finally:
             self._observe(time.monotonic() - began)
 

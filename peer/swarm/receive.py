@@ -18,16 +18,21 @@ SLICE = 256 << 10
 class Receiver:
     """Receives runs of one content, into buffers that are used again.
 
-    Threading: any thread; each run in progress has a buffer of one piece of its own.
+    Threading: any thread; each piece under way has a buffer of its own.
     """
 
-    def __init__(self, manifest: Manifest, counters: Counters, arrived: Callable[[VerifiedPiece], None]) -> None:
-        """`arrived` is given each piece; its bytes are overwritten after that returns."""
-        self._manifest, self._counters, self._arrived = manifest, counters, arrived
-        self._buffers: list[bytearray] = []
+    def __init__(self, manifest: Manifest, counters: Counters) -> None:
+        self._manifest, self._counters = manifest, counters
+        self._buffers: list[memoryview] = []
 
-    def receive(self, run: Run, source: Source) -> None:
+    def give_back(self, piece: VerifiedPiece) -> None:
+        """The piece's bytes are not needed any more: others come to stand in their place."""
+        self._buffers.append(memoryview(piece.data.obj))
+
+    def receive(self, run: Run, source: Source, arrived: Callable[[VerifiedPiece], None]) -> None:
         """Fetches the run. Pieces that arrived before an error are given to `arrived` all the same.
+
+        Who is given a piece gives it back some time.
 
         Raises:
             Lied: a piece is wrong; nothing after it was read.
@@ -35,23 +40,19 @@ class Receiver:
         """
         manifest = self._manifest
         first, (last, length) = run.first * manifest.piece, manifest.span(run.end - 1)
-        buffer = self._buffers.pop() if self._buffers else bytearray(manifest.piece)
-        try:
-            with source.get(by_cid(manifest.cid), first, last + length, manifest.size) as body:
-                view = memoryview(buffer)
-                for number in range(run.first, run.end):
-                    length = manifest.span(number)[1]
-                    digest = hashlib.sha1(usedforsecurity=False)
-                    done = 0
-                    while done < length:
-                        part = view[done : min(done + SLICE, length)]
-                        got = body.readinto(part)
-                        digest.update(part[:got])
-                        done += got
-                        run.heard = time.monotonic()
-                    if digest.digest() != manifest.hash_of(number):
-                        raise Lied(f"{source.name} sent a wrong piece {number} of {manifest.cid[:12]}")
-                    self._arrived(VerifiedPiece(manifest.cid, number, view[:length]))
-                    self._counters.fetched(source.name, length)
-        finally:
-            self._buffers.append(buffer)
+        with source.get(by_cid(manifest.cid), first, last + length, manifest.size) as body:
+            for number in range(run.first, run.end):
+                length = manifest.span(number)[1]
+                view = self._buffers.pop() if self._buffers else memoryview(bytearray(manifest.piece))
+                digest = hashlib.sha1(usedforsecurity=False)
+                done = 0
+                while done < length:
+                    part = view[done : min(done + SLICE, length)]
+                    got = body.readinto(part)
+                    digest.update(part[:got])
+                    done += got
+                    run.heard = time.monotonic()
+                if digest.digest() != manifest.hash_of(number):
+                    raise Lied(f"{source.name} sent a wrong piece {number} of {manifest.cid[:12]}")
+                self._counters.fetched(source.name, length)
+                arrived(VerifiedPiece(manifest.cid, number, view[:length]))

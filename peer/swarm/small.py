@@ -47,12 +47,12 @@ class Small(Content):
         """Whether a byte of it is here."""
         return self._commons.memory.get(self.cid, 0) is not None
 
-    def read(self, window: Window, offset: int, size: int) -> bytes:
-        """See `Reader.read`."""
+    def read_into(self, window: Window, offset: int, view: memoryview) -> None:
+        """See `Content.read_into`."""
         data = self._commons.memory.get(self.cid, 0)
         if data is None:
             data = self._fetch_once()
-        return data if offset == 0 and size >= len(data) else data[offset : offset + size]
+        view[:] = memoryview(data)[offset : offset + len(view)]
 
     def kept(self, message: Kept) -> None:
         """See `Content.kept`: memory is let go when the last handle is."""

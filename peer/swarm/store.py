@@ -1,9 +1,13 @@
 """Where the verified pieces of one content are: on disk, or, when the disk has no room, in the shared memory.
 
-Threading: any thread; the pieces and the memory have their locks. `close` when nothing else is under way.
+A piece can be read from the moment it is taken in, before it is written.
+
+Threading: any thread; `_lock` guards the pieces that are not written yet, and is held while bytes are copied out of
+one of them; the others have their own locks. `close` when nothing else is under way.
 """
 
 import logging
+import threading
 
 from peer.swarm.commons import Commons
 from peer.swarm.pieces import CHECKED, SUSPECT, Pieces, PiecesReader, VerifiedPiece
@@ -34,6 +38,8 @@ class Store:
         self.diskless = False
         self.pieces: Pieces | None = None
         self._commons = commons
+        self._lock = threading.Lock()
+        self._unwritten: dict[int, memoryview] = {}
         try:
             self.pieces = Pieces.create_or_open(commons.layout, manifest)
         except LocalError as error:
@@ -46,16 +52,30 @@ class Store:
             self.here = bytes(flag == CHECKED for flag in flags)
             self.doubtful = {number for number, flag in enumerate(flags) if flag == SUSPECT}
 
+    @property
+    def complete(self) -> bool:
+        """Whether all pieces are on disk."""
+        return self.pieces is not None and not self.diskless and self.pieces.complete
+
+    def take(self, piece: VerifiedPiece) -> None:
+        """Takes a piece in: it can be read. Its bytes must not change before `put` was called with it, and ended."""
+        with self._lock:
+            self._unwritten[piece.number] = piece.data
+
     def put(self, piece: VerifiedPiece) -> None:
-        """Takes a piece in; its bytes may change afterwards."""
-        if self.pieces is not None and not self.diskless:
-            try:
-                self.pieces.write(piece)
-            except LocalError as error:
-                self._no_room(error)
-            else:
-                return
-        self._commons.memory.put(piece.cid, piece.number, bytes(piece.data))
+        """Puts a piece where it stays; its bytes may change afterwards."""
+        try:
+            if self.pieces is not None and not self.diskless:
+                try:
+                    self.pieces.write(piece)
+                except LocalError as error:
+                    self._no_room(error)
+                else:
+                    return
+            self._commons.memory.put(piece.cid, piece.number, bytes(piece.data))
+        finally:
+            with self._lock:
+                self._unwritten.pop(piece.number, None)
 
     def settle(self, number: int) -> bool:
         """Whether a doubtful piece is here; hashes it."""
@@ -66,30 +86,38 @@ class Store:
             log.warning("%s", error)
             return False
 
-    def read(self, offset: int, size: int) -> bytes:
-        """`size` bytes from `offset` on, of pieces that are here.
+    def read_into(self, offset: int, view: memoryview) -> None:
+        """Fills the view with the bytes from `offset` on, of pieces that are here.
 
         Raises:
             Lost: a piece is not in memory any more.
             LocalError: the disk fails.
         """
-        if self.pieces is not None and not self.diskless:
-            return self.pieces.read(offset, size)
-        piece = self.manifest.piece
-        parts = []
-        end = offset + size
-        while offset < end:
-            number, skip = divmod(offset, piece)
-            length = min(piece - skip, end - offset)
-            data = self._commons.memory.get(self.manifest.cid, number)
-            if data is not None:
-                parts.append(data[skip : skip + length])
-            elif self.pieces is not None and self.pieces.has(number):
-                parts.append(self.pieces.read(offset, length))
-            else:
-                raise Lost(number)
-            offset += length
-        return b"".join(parts)
+        # In this order: what is not in `_unwritten` any more is on disk, or `diskless` is set.
+        if not self._unwritten and not self.diskless and self.pieces is not None:
+            self.pieces.read_into(offset, view)
+            return
+        done = 0
+        while done < len(view):
+            number, skip = divmod(offset + done, self.manifest.piece)
+            part = view[done : done + self.manifest.piece - skip]
+            self._read_part(number, skip, part)
+            done += len(part)
+
+    def _read_part(self, number: int, skip: int, part: memoryview) -> None:
+        """Fills `part` with the bytes of one piece from its byte `skip` on."""
+        with self._lock:
+            fresh = self._unwritten.get(number)
+            if fresh is not None:
+                part[:] = fresh[skip : skip + len(part)]
+                return
+        if self.pieces is not None and self.pieces.has(number):
+            self.pieces.read_into(number * self.manifest.piece + skip, part)
+            return
+        data = self._commons.memory.get(self.manifest.cid, number)
+        if data is None:
+            raise Lost(number)
+        part[:] = memoryview(data)[skip : skip + len(part)]
 
     def close(self, remove: bool) -> None:
         """Gives descriptors and memory back. With `remove` the files go too, if the scanner did not move them."""

@@ -24,8 +24,8 @@ class Reader(Protocol):
     def size(self) -> int:
         """Bytes."""
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Verified bytes, fewer only at the end. Waits. Raises ShoalError."""
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Fills the view with verified bytes; how many, fewer only at the end. Waits. Raises ShoalError."""
 
     def close(self) -> None:
         """Ends it."""
@@ -59,8 +59,13 @@ class Handle(ABC):
         """The attributes of what is open, which may be another version than the path shows now."""
 
     @abstractmethod
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Fills the view from `offset` on; how many bytes, fewer only at the end. Raises ShoalError, OSError."""
+
     def read(self, offset: int, size: int) -> bytes:
-        """`size` bytes from `offset` on; fewer only at the end. Raises ShoalError, OSError."""
+        """`size` bytes from `offset` on; as `read_into`."""
+        data = bytearray(size)
+        return bytes(memoryview(data)[: self.read_into(offset, memoryview(data))])
 
     def check_end(self, end: int) -> None:  # noqa: B027 - most have nothing to check
         """Told by who read `fd`: there is nothing after `end`. Raises ShoalError if there should be."""
@@ -96,12 +101,12 @@ class DiskHandle(Handle):
             return self._attributes
         return Attributes(self._attributes.mode, now.st_size, now.st_mtime_ns)
 
-    def read(self, offset: int, size: int) -> bytes:
-        """See `Handle.read`."""
-        data = os.pread(self.fd, size, offset)
-        if len(data) < size:
-            self.check_end(offset + len(data))
-        return data
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """See `Handle.read_into`."""
+        got = os.preadv(self.fd, [view], offset)
+        if got < len(view):
+            self.check_end(offset + got)
+        return got
 
     def check_end(self, end: int) -> None:
         """See `Handle.check_end`."""
@@ -134,10 +139,10 @@ class SwarmHandle(Handle):
         """See `Handle.attributes`."""
         return self._attributes
 
-    def read(self, offset: int, size: int) -> bytes:
-        """Raises Gone if nobody has it and it left the network; else as `Reader.read`."""
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Raises Gone if nobody has it and it left the network; else as `Reader.read_into`."""
         try:
-            return self._reader.read(offset, size)
+            return self._reader.read_into(offset, view)
         except Unreachable:
             if self._catalogue.listed(self._file.path, self._file.entry.cid):
                 raise
@@ -169,9 +174,11 @@ class StateHandle(Handle):
         """See `Handle.attributes`."""
         return Attributes(FILE, len(self._data), 0)
 
-    def read(self, offset: int, size: int) -> bytes:
-        """See `Handle.read`."""
-        return self._data[offset : offset + size]
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """See `Handle.read_into`."""
+        part = self._data[offset : offset + len(view)]
+        view[: len(part)] = part
+        return len(part)
 
     def close(self) -> None:
         """See `Handle.close`."""

@@ -28,7 +28,7 @@ class FakeHandle(Handle):
             raise OSError("closed")
         return Attributes(FILE, SIZES[self.version], 0)
 
-    def read(self, offset: int, size: int) -> bytes:
+    def read_into(self, offset: int, view: memoryview) -> int:
         raise AssertionError
 
     def close(self) -> None:

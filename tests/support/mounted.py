@@ -29,13 +29,15 @@ class FakeReader:
         self._swarm, self._key, self._path = swarm, key, path
         self.size = len(swarm.contents[key])
 
-    def read(self, offset: int, size: int) -> bytes:
-        self._swarm.reads.append((self._path, offset, size))
+    def read_into(self, offset: int, view: memoryview) -> int:
+        self._swarm.reads.append((self._path, offset, len(view)))
         if self._key in self._swarm.held and not self._swarm.let_go.wait(60):
             raise AssertionError("nobody let the reader go")
         if (error := self._swarm.errors.get(self._key)) is not None:
             raise error
-        return bytes(self._swarm.contents[self._key][offset : offset + size])
+        data = self._swarm.contents[self._key][offset : offset + len(view)]
+        view[: len(data)] = data
+        return len(data)
 
     def close(self) -> None:
         self._swarm.open_readers -= 1

@@ -27,7 +27,7 @@ class FakeHandle(Handle):
     def settled(self) -> bool:
         return self.is_settled
 
-    def read(self, offset: int, size: int) -> bytes:
+    def read_into(self, offset: int, view: memoryview) -> int:
         raise AssertionError
 
     def close(self) -> None:
