@@ -57,6 +57,11 @@ class Content:
             return bytes([CHECKED]) * piece_count(self.size)
         return self._source.flags()
 
+    @property
+    def lasting(self) -> bool:
+        """Whether it may be used for as long as it is `still` so: a whole file, and no download under way."""
+        return isinstance(self._source, OpenFile)
+
     def still(self) -> bool:
         """Whether the file is unchanged, so that what was read from it before is right.
 

@@ -35,6 +35,8 @@ from shoal.wire import Problem, encode
 _CHUNK = 4 * MIB
 _TAIL = 64 * KIB
 """Bytes at the end of an answer that go through memory: a small file goes out together with its head."""
+_KEPT = 1.0
+"""Seconds for which a content stays open for the next request of the same reader."""
 _LINGER = 1.0
 """Seconds to wait for a refused client to read the answer and go."""
 _INT = struct.Struct("i")
@@ -87,6 +89,7 @@ class Connection:
         self._keep = True
         self._sent = 0  # bytes that the kernel took over
         self._pace: Pace | None = None  # of the answer under way, once its reader let us wait
+        self._kept: Content | None = None  # what the last request asked for: a reader asks for run after run of it
         sock.setblocking(False)
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(sock, select.POLLIN)
@@ -103,6 +106,8 @@ class Connection:
             self._linger()
         except (OSError, Cut):
             pass  # the client went, or was cut: there is nobody to tell
+        finally:
+            self._let_go()
 
     def _receive_head(self) -> bytes:
         """The next head without its last empty line; empty when the client went, was idle or too slow.
@@ -128,6 +133,9 @@ class Connection:
     def _receive(self, until: float) -> bytes:
         """What came, at most 64 KiB; empty when nothing did until then, or nothing will."""
         left = until - time.monotonic()
+        if self._kept is not None and left > _KEPT and not self._readable.poll(_KEPT * 1000):
+            self._let_go()
+            left -= _KEPT
         if left > 0 and self._readable.poll(left * 1000):
             return self._sock.recv(64 * KIB)
         return b""
@@ -170,14 +178,26 @@ class Connection:
         if not is_cid(cid):
             raise NotHere("no such route")
         if not part and not rest.endswith("/"):
-            with self._contents.of(cid) as content:
-                self._send_content(request, content)
+            self._send_content(request, self._content_of(cid))
         elif part == "manifest":
             self._send(request, self._contents.manifest(cid), _BYTES)
         elif part == "pieces":
             self._send(request, self._contents.pieces(cid), _BYTES)
         else:
             raise NotHere("no such route")
+
+    def _content_of(self, cid: str) -> Content:
+        """The content, which stays open until `_let_go`. Raises as `Contents.of`."""
+        kept = self._kept
+        if kept is None or kept.cid != cid or not kept.lasting or not kept.still():
+            self._let_go()
+            kept = self._kept = self._contents.of(cid)
+        return kept
+
+    def _let_go(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
 
     def _send_content(self, request: Request, content: Content) -> None:
         """Answers with a file, or the range of it that was asked for.

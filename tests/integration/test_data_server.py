@@ -10,7 +10,7 @@ import socket
 import subprocess
 import urllib.parse
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -18,6 +18,7 @@ from peer.data.content import Contents
 from peer.data.handler import Limits
 from peer.swarm.pieces import Pieces, verify
 from shoal.manifest import DIR_CID, KIB, manifest_of
+from tests.support.patience import until
 from tests.support.share_fixture import HTTP_URL, NAME, Share, serving
 
 BIG = random.Random(2).randbytes(3_000_000)
@@ -242,6 +243,37 @@ def test_a_changed_file_is_gone(share, port):
     for path in ("/f", f"/v1/content/{manifest.cid}"):
         status, _, body = get(port, path)
         assert status == 410 and "changed" in json.loads(body)["error"]
+
+
+def test_a_content_asked_for_again_on_one_connection_is_looked_at_again(share, port):
+    """It stays open from one request to the next, and no longer than a second after the last."""
+    cid = share.add("a", BIG).cid
+    other = share.add("b", SMALL).cid
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+
+        def asked(cid):
+            connection.request("GET", f"/v1/content/{cid}")
+            with connection.getresponse() as response:
+                return response.status, response.read()
+
+        assert asked(cid) == asked(cid) == (200, BIG)
+        assert asked(other) == (200, SMALL)
+        assert asked(cid) == (200, BIG)
+        assert is_open(share.layout.local / "a")
+        until(lambda: not is_open(share.layout.local / "a"), 10, "the file is let go")
+        assert asked(cid) == (200, BIG)
+        (share.layout.local / "a").write_bytes(BIG[::-1])
+        assert asked(cid)[0] == 410
+        assert not is_open(share.layout.local / "a")
+
+
+def is_open(path):
+    """Whether this process, which the server is a thread of, has the file open."""
+    targets = []
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # closed meanwhile
+            targets.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return str(path) in targets
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
