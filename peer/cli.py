@@ -17,6 +17,7 @@ from peer.identity import lock
 from peer.layout import Layout
 from peer.mount.mounting import check_apart, check_mountpoint
 from peer.node import Node
+from peer.process import save_memory
 from shoal.errors import BadName, ShoalError, UsageError
 from shoal.names import safe_peer_name
 from shoal.units import parse_address
@@ -214,6 +215,7 @@ def _token(path: Path | None) -> str:
 def main() -> None:
     """Runs the command; one clear line and exit 2 for what was asked wrongly."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    save_memory()
     try:
         code = command.main(prog_name="peer.py", standalone_mode=False)
     except click.ClickException as error:
