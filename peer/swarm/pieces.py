@@ -38,8 +38,9 @@ _DOUBT = bytes(SUSPECT if n in (CHECKED, SUSPECT) else MISSING for n in range(25
 _DIGITS = bytes(ord("1") if n == CHECKED else ord("0") for n in range(256))
 _MANIFEST_HEAD = 256  # bytes, more than a manifest's lines before the pieces' hashes can have
 # Bytes of one pwrite. A longer one makes the kernel take larger blocks of fresh memory for the page cache; in a virtual
-# machine those are the ones that went back to the host, and getting them again costs more than all the rest. A cold
-# 1 GiB read and written: 240 MB/s with 1 MiB, 400 with 128 KiB, 610 to 760 with 16 KiB, 490 with 4 KiB.
+# machine those are the ones that went back to the host, and getting them again costs more than all the rest. A shorter
+# one is one more hand-over of the interpreter to another thread. 1 GiB fetched and written, in MB/s, after a pause and
+# right after so much memory was in use: 16 KiB 570-650 and 480, 64 KiB 380-470 and 590-640, 1 MiB 250-280 and 710-750.
 _WRITE = 32 << 10
 
 
