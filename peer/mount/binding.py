@@ -13,6 +13,7 @@ import importlib.util
 import os
 import stat
 import struct
+import time
 from operator import itemgetter
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,8 @@ from shoal.errors import LocalError
 
 _MODULES = {"mfusepy": ("libfuse3.so.4", "libfuse3.so.3", "libfuse.so.2"), "fuse": ("libfuse.so.2",)}
 """What binds FUSE, the best first, and the libraries whose layouts it knows."""
+_PAUSE = 0.02
+"""Seconds in which an answer that was given reaches the kernel."""
 _INSTALL = "install it (Debian: apt install fuse3 libfuse3-3), or run with --no-mount"
 
 
@@ -50,8 +53,11 @@ class Binding:
         info = module.fuse_file_info
         self.info: Any = info
         self.fh_offset: int = info.fh.offset
+        self._fuse: int | None = None
+        self._context = self.library.fuse_get_context
         self.library.fuse_get_session.restype = ctypes.c_void_p
         self.library.fuse_get_session.argtypes = [ctypes.c_void_p]
+        self._invalidate = getattr(self.library, "fuse_invalidate_path", None)
 
     @property
     def three(self) -> bool:
@@ -77,13 +83,28 @@ class Binding:
             setattr(operations, name, ctypes.cast(callback, fields[name]))
         return operations, kept
 
-    def context(self) -> int:
-        """The address of `struct fuse`, in a callback."""
-        return int(self.library.fuse_get_context().contents.fuse)
+    def attach(self) -> None:
+        """Remembers the `struct fuse` of this callback."""
+        self._fuse = int(self._context().contents.fuse)
 
-    def process(self, fuse: int, request: bytes) -> None:
+    def caller(self) -> int:
+        """The kernel's number of the thread whose call this callback is; 0 when it is in a container of its own."""
+        return int(self._context().contents.pid)
+
+    def make_void(self, path: bytes) -> None:
+        """Empties the kernel's page cache of a path, and makes it ask for its attributes anew.
+
+        Answers to what it asked for before, and has not seen yet, it then ignores. libfuse before 3.2 does not
+        offer that: there they are given the time to arrive.
+        """
+        if self._invalidate is None:
+            time.sleep(_PAUSE)
+        else:
+            self._invalidate(ctypes.c_void_p(self._fuse), ctypes.c_char_p(path))
+
+    def process(self, request: bytes) -> None:
         """Has the library carry out a request as if the kernel had sent it. The kernel ignores the answer."""
-        session = self.library.fuse_get_session(fuse)
+        session = self.library.fuse_get_session(self._fuse)
         data = ctypes.create_string_buffer(request, len(request))
         buffer = FuseBuf(size=len(request), flags=0, mem=ctypes.addressof(data), fd=-1)
         call = self.library.fuse_session_process_buf

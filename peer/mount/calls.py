@@ -19,11 +19,12 @@ from typing import Any
 
 from peer.mount.binding import Binding
 from peer.mount.errnos import answer
-from peer.mount.versions import HIDDEN, Again, Versions, Waits
+from peer.mount.versions import HIDDEN, Again, Untold, Versions, Waits
 from peer.vfs import Attributes, Node, Vfs, version_of
 
-_LEAVING = 0.5
-"""Seconds that a lookup waits for a path's old inode to be moved away."""
+_LEAVING = 2.0
+"""Seconds that a lookup waits for a path's old inode to be moved away. Only that of a thread that opens waits: libfuse
+moves nothing while somebody asks for the attributes of what is open, and cannot tell us which of the two it is."""
 _FILL_PLUS = 2
 _P, _S, _I, _N = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_size_t
 _FILLERS = {
@@ -47,7 +48,7 @@ class Calls:
         self._numbers = count(1)
         self._threads = threading.local()
         self.moving: tuple[bytes, bytes] | None = None
-        """The one rename that is let through."""
+        """The one rename that is let through, once."""
 
     def find(self, path: bytes) -> Node | None:
         """What the vfs shows at a path."""
@@ -94,19 +95,17 @@ class Calls:
     # Calls on paths
 
     def _attributes(self, path: bytes) -> Attributes | None:
-        pins = self._versions.pins
-        pin = pins.get(path) if pins else None
-        if pin is not None and (leaving := pin.leaving) is not None:
+        versions = self._versions
+        if path in versions.pins and (leaving := versions.leaving(path, self._binding.caller())) is not None:
             leaving.wait(_LEAVING)
-            pin = pins.get(path)
         node = self.find(path)
-        if node is not None:
-            return self._versions.tell(path, self._vfs.attributes(node))
-        if pin is None and path.startswith(HIDDEN):
-            raise Again
         # What is open keeps its attributes after it went from the network, until it is moved.
-        pinned = pin.attributes if pin is not None else None
-        return self._versions.tell(path, pinned) if pinned is not None else None
+        attributes = self._vfs.attributes(node) if node is not None else versions.held(path)
+        if attributes is not None:
+            return versions.tell(path, attributes)
+        if path.startswith(HIDDEN):
+            raise Again
+        return None
 
     def _getattr(self, path: bytes | None, stat: int, info: int | None = None) -> int:
         attributes = self._versions.handles[self._number(info)].attributes if path is None else self._attributes(path)
@@ -196,15 +195,22 @@ class Calls:
 
     def _bind(self, path: bytes, flags: int) -> tuple[int, bool]:
         versions = self._versions
-        node = self._there(path) if path.startswith(HIDDEN) else self.find(path)
+        opener = self._binding.caller()
+        try:
+            node = self._there(path) if path.startswith(HIDDEN) else self.find(path)
+        except Again:
+            versions.send_back(opener)
+            raise
         if node is None:
             raise FileNotFoundError(errno.ENOENT, "no such path")
-        handle = versions.claim_spare(path, version_of(node)) or self._vfs.open(node, flags)
+        handle = versions.claim_spare(path, version_of(node), opener) or self._vfs.open(node, flags)
         try:
-            return versions.bind(path, node, handle, time.monotonic())
+            return versions.bind(path, node, handle, opener, time.monotonic())
         except Again as again:
             if not isinstance(again, Waits):
                 handle.close()
+            elif isinstance(again, Untold):
+                self._binding.make_void(path)
             self._wake()  # there is something to move, or to expire
             raise
 
@@ -232,7 +238,7 @@ class Calls:
         """The kernel never asks for one, as the mount is read-only."""
         if (old, new) != self.moving:
             return -errno.EROFS
-        self._versions.move(old, new)
+        self.moving = None
         return 0
 
 

@@ -54,7 +54,6 @@ class Mount:
         self._hidden = count(1)
         self._changed, self._stopping, self._ready = threading.Event(), threading.Event(), threading.Event()
         self._device = 0
-        self._fuse = 0
         self._loop = threading.Thread(target=self._run, name="mount-loop", daemon=True)
         self._watch = threading.Thread(target=self._follow, name="mount-versions", daemon=True)
 
@@ -144,7 +143,7 @@ class Mount:
 
     def _init(self, connection: int, config: int = 0) -> None:
         try:
-            self._fuse = self._binding.context()
+            self._binding.attach()
             if config:
                 module = self._binding.module
                 conn = module.fuse_conn_info.from_address(connection)
@@ -190,11 +189,17 @@ class Mount:
             log.debug("not moved: %s: %s", printable(os.fsdecode(pin.path)), error)
             self._versions.stay(pin)
             return
-        if status.st_dev == self._device:
+        if status.st_dev != self._device or not self._versions.move(pin, hidden):
+            self._versions.stay(pin)
+            return
+        done = False
+        try:
             self._calls.moving = pin.path, hidden
             names = name + b"\0" + hidden[1:] + b"\0"
             length = _RENAME.size + len(names)
             unique = _UNIQUE + 2 * number
             head = _RENAME.pack(length, _RENAME_OPCODE, unique, status.st_ino, 0, 0, os.getpid(), 0, _ROOT)
-            self._binding.process(self._fuse, head + names)
-        self._versions.stay(pin)
+            self._binding.process(head + names)
+            done = self._calls.moving is None
+        finally:
+            self._versions.moved(pin, hidden, done)

@@ -10,17 +10,21 @@ go through the page cache all the same, and fill it. So:
   or none, is *moved*: the old inode is given a hidden path in libfuse's table
   (`libfuse.Mount` does that), keeps its pin there, and the path is free. The
   next lookup makes a new inode, and both versions are read at full speed, each
-  with its own cache and size.
-- **Tell.** The kernel cuts reads off at the size that it was told last, which may
-  be an older version's, for as long as attributes are believed. An open of another
-  size is answered ESTALE once: the kernel then looks the path up anew, is told
-  the size, and opens again. No program sees that. The handle waits meanwhile (`spare`).
+  with its own cache and size. The pin is known by both paths while libfuse
+  moves it: whoever asks by either is told of what is open.
+- **Tell.** The kernel cuts reads off at the size that it believes, which may be an
+  older version's. What it believes is sure only when it was told one size alone: of
+  two answers to questions that it asked at once it takes the one that comes first,
+  and ignores the other. So an open of another size than the only one told is
+  answered ESTALE once, after whatever was told before is void (`Untold`): the kernel
+  then looks the path up anew, is told the size, and opens again. The handle waits
+  meanwhile (`Spare`), and its size alone is told; who else opens the path is sent
+  back in the same way, and comes with a fresh look, too. A program sees ESTALE only
+  when the path changes twice between its look and its open.
+- **Look.** The new inode of a path that was moved may have been made by somebody who
+  was told of the old one just before. Who opens it must have looked since.
 - **Keep.** The page cache is kept across opens if and only if the path was last
   opened with the same version, and nothing else was read meanwhile.
-
-Looking and opening race, so the order matters: `tell` writes what is told and
-then looks for a pin; `bind` pins and then looks at what was told. Answers that
-cross on their way to the kernel it puts in order itself (its attr_version).
 
 Threading: any thread; one lock, never held while anything waits. Pure: time is an argument.
 """
@@ -37,6 +41,8 @@ CACHED = 65536
 """Paths remembered of each; one that was forgotten costs a second look-up, or a cold cache."""
 SPARE = 2.0
 """Seconds that the kernel has to come back for a handle whose size it was not told yet."""
+_SEVERAL = -1
+"""Told more than one size."""
 HIDDEN = b"/\x01"
 """How hidden paths begin: with a character that no path of the network has."""
 
@@ -49,6 +55,10 @@ class Waits(Again):
     """The handle stays here until the kernel comes back."""
 
 
+class Untold(Waits):
+    """As `Waits`; and what the kernel believes of the path must be made void before it is answered."""
+
+
 @dataclass(eq=False)
 class Pin:
     """A path that is open: what is shown there until all its handles are closed, or it is moved."""
@@ -57,23 +67,24 @@ class Pin:
     node: Node
     source: str
     handles: dict[int, Handle] = field(default_factory=dict)
-    spare: Handle | None = None
-    """A handle that waits for the kernel to come back; `claimed` once it did."""
-    spare_until: float = 0.0
-    claimed: bool = False
+    moving: bool = False
+    """Libfuse is about to give its inode another path: nothing more may be opened by this one."""
     leaving: threading.Event | None = None
     """Set when the move that somebody waits for is done."""
+    openers: set[int] = field(default_factory=set)
+    """Who waits for the move: the kernel's numbers of their threads."""
 
-    @property
-    def attributes(self) -> Attributes | None:
-        """Those of what is open, the newest handle first; None when nothing is any more."""
-        for handle in (self.spare, *reversed(self.handles.values())):
-            if handle is not None:
-                try:
-                    return handle.attributes
-                except OSError:  # closed just now
-                    continue
-        return None
+
+@dataclass(eq=False)
+class Spare:
+    """A handle that waits for the kernel to come back; `claimed` once it did."""
+
+    node: Node
+    handle: Handle
+    until: float
+    openers: set[int]
+    """Who was sent back since, and so looked the path up: the kernel's numbers of their threads."""
+    claimed: bool = False
 
 
 class Versions:
@@ -84,60 +95,137 @@ class Versions:
         self.handles: dict[int, Handle] = {}
         self._lock = threading.Lock()
         self._owners: dict[int, Pin] = {}
+        self._spares: dict[bytes, Spare] = {}
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
+        self._moved: OrderedDict[bytes, None] = OrderedDict()
+        self._sent_back: OrderedDict[int, None] = OrderedDict()
         self._cached: OrderedDict[bytes, str] = OrderedDict()
         self._next = 1
 
     def tell(self, path: bytes, attributes: Attributes) -> Attributes:
         """What the kernel is to be told of a path that shows these attributes."""
-        self._young[path] = attributes.size
-        if len(self._young) > TOLD:
-            self._old, self._young = self._young, {}
-        if self.pins and (pin := self.pins.get(path)) is not None and (pinned := pin.attributes) is not None:
-            self._young[path] = pinned.size
-            return pinned
-        return attributes
-
-    def claim_spare(self, path: bytes, version: str) -> Handle | None:
-        """The handle that waits for the kernel to come back, if it is of this version (`version_of`). Bind it next."""
         with self._lock:
-            pin = self.pins.get(path)
-            if pin is None or pin.spare is None or pin.claimed or version_of(pin.node) != version:
-                return None
-            pin.claimed = True
-            return pin.spare
+            if self.pins or self._spares:
+                attributes = self._held(path) or attributes
+            before = self._young.get(path, self._old.get(path))
+            self._young[path] = attributes.size if before in (None, attributes.size) else _SEVERAL
+            if len(self._young) > TOLD:
+                self._old, self._young = self._young, {}
+            return attributes
 
-    def bind(self, path: bytes, node: Node, handle: Handle, now: float) -> tuple[int, bool]:
-        """(the number of the handle, now open at a path; whether its page cache may be kept).
+    def held(self, path: bytes) -> Attributes | None:
+        """The attributes of what is open at a path, or waits there."""
+        with self._lock:
+            return self._held(path)
 
-        Raises:
-            Again: the path is open with another source, and must be moved first; or another open waits already.
-                The handle is the caller's, to close.
-            Waits: the kernel does not know its size yet; the handle waits here.
+    def _held(self, path: bytes) -> Attributes | None:
+        pin, spare = self.pins.get(path), self._spares.get(path)
+        handles = list(reversed(pin.handles.values())) if pin is not None else []
+        if spare is not None and (pin is None or pin.source == spare.handle.source):
+            handles.insert(0, spare.handle)
+        for handle in handles:
+            try:
+                return handle.attributes
+            except OSError:  # closed just now
+                continue
+        return None
+
+    def claim_spare(self, path: bytes, version: str, opener: int) -> Handle | None:
+        """The handle that waits for this opener to come back, or for anybody with its version (`version_of`).
+
+        Bind it next.
         """
         with self._lock:
-            pin = self.pins.get(path)
-            if pin is None:
-                pin = self.pins[path] = Pin(path, node, handle.source)
-            claimed = pin.spare is handle
-            if pin.source != handle.source:
-                if not path.startswith(HIDDEN):  # what was moved once stays there
-                    pin.leaving = pin.leaving or threading.Event()
+            spare = self._spares.get(path)
+            if spare is None or spare.claimed or (version_of(spare.node) != version and opener not in spare.openers):
+                return None
+            spare.claimed = True
+            return spare.handle
+
+    def bind(self, path: bytes, node: Node, handle: Handle, opener: int, now: float) -> tuple[int, bool]:
+        """(the number of the handle, now open at a path; whether its page cache may be kept).
+
+        `opener` is the kernel's number of the thread that opens.
+
+        Raises:
+            Waits: the path is open with another source, and must be moved first; the handle waits here.
+            Untold: the kernel does not know its size yet; the handle waits here.
+            Again: as these, but another open waits already. The handle is the caller's, to close.
+        """
+        with self._lock:
+            try:
+                return self._bind(path, node, handle, opener, now)
+            except Again:
+                self._send_back(opener)
+                raise
+
+    def _bind(self, path: bytes, node: Node, handle: Handle, opener: int, now: float) -> tuple[int, bool]:
+        pin, spare = self.pins.get(path), self._spares.get(path)
+        looked = opener in self._sent_back
+        self._sent_back.pop(opener, None)
+        claimed = spare is not None and spare.handle is handle
+        other = pin is not None and pin.source != handle.source
+        if path.startswith(HIDDEN):
+            if other:  # what was moved once stays there
+                if claimed:
+                    del self._spares[path]
                 raise Again
-            if not self._knows(path, pin, handle, claimed):
-                if pin.spare is not None and not claimed:
-                    raise Again
-                pin.spare, pin.spare_until, pin.claimed = handle, now + SPARE, False
-                self._young.pop(path, None)
-                self._old.pop(path, None)
-                raise Waits
-            if claimed:
-                pin.spare, pin.claimed = None, False
-            number, self._next = self._next, self._next + 1
-            pin.handles[number] = self.handles[number] = handle
-            self._owners[number] = pin
-            return number, self._keep(path, handle)
+        elif pin is not None and (other or pin.moving):
+            pin.leaving = pin.leaving or threading.Event()
+            pin.openers.add(opener)
+            self._wait(path, node, handle, opener, now)
+            raise Waits
+        if not self._knows(path, handle, opener, looked):
+            self._wait(path, node, handle, opener, now)
+            raise Untold
+        if claimed:
+            node = self._spares.pop(path).node
+        self._young[path] = handle.attributes.size
+        self._moved.pop(path, None)
+        if pin is None:
+            pin = self.pins[path] = Pin(path, node, handle.source)
+        number, self._next = self._next, self._next + 1
+        pin.handles[number] = self.handles[number] = handle
+        self._owners[number] = pin
+        return number, self._keep(path, handle)
+
+    def _knows(self, path: bytes, handle: Handle, opener: int, looked: bool) -> bool:
+        """Whether the kernel knows the size of what it is about to read."""
+        size, spare = handle.attributes.size, self._spares.get(path)
+        if spare is not None:
+            return opener in spare.openers and (spare.handle is handle or spare.handle.attributes.size == size)
+        told = self._young.get(path, self._old.get(path))
+        if path.startswith(HIDDEN):
+            return told in (None, size)
+        return told == size and (looked or path not in self._moved)
+
+    def _wait(self, path: bytes, node: Node, handle: Handle, opener: int, now: float) -> None:
+        spare = self._spares.get(path)
+        if spare is None:
+            self._spares[path] = Spare(node, handle, now + SPARE, {opener})
+        elif spare.handle is handle:  # it waits once more
+            spare.claimed, spare.until = False, now + SPARE
+            spare.openers.add(opener)
+        else:
+            spare.openers.add(opener)
+            raise Again
+
+    def send_back(self, opener: int) -> None:
+        """This thread is answered ESTALE for another reason: when it opens next, it has looked that path up."""
+        with self._lock:
+            self._send_back(opener)
+
+    def _send_back(self, opener: int) -> None:
+        self._sent_back[opener] = None
+        if len(self._sent_back) > CACHED:
+            self._sent_back.popitem(last=False)
+
+    def leaving(self, path: bytes, opener: int) -> threading.Event | None:
+        """What this thread must wait for before it looks a path up: the move that it was told to wait for."""
+        with self._lock:
+            pin = self.pins.get(path)
+            return pin.leaving if pin is not None and opener in pin.openers else None
 
     def _keep(self, path: bytes, handle: Handle) -> bool:
         keep = self._cached.pop(path, None) == handle.version
@@ -145,13 +233,6 @@ class Versions:
         if len(self._cached) > CACHED:
             self._cached.popitem(last=False)
         return keep and not handle.direct
-
-    def _knows(self, path: bytes, pin: Pin, handle: Handle, claimed: bool) -> bool:
-        """Whether the kernel knows the size of what it is about to read."""
-        told = self._young.get(path, self._old.get(path))
-        if claimed:  # it was told since; what changes while one looks is read as of then
-            return told is not None
-        return bool(pin.handles and told is None) or told == handle.attributes.size
 
     def release(self, number: int) -> Handle:
         """The handle of that number, open no more; the caller closes it."""
@@ -165,58 +246,69 @@ class Versions:
 
     def expire(self, now: float) -> list[Handle]:
         """Handles that the kernel did not come back for; the caller closes them."""
-        late = []
         with self._lock:
-            for pin in list(self.pins.values()):
-                if pin.spare is not None and not pin.claimed and pin.spare_until <= now:
-                    late.append(pin.spare)
-                    pin.spare = None
-                    self._unpin(pin)
-        return late
+            late = [path for path, spare in self._spares.items() if not spare.claimed and spare.until <= now]
+            return [self._spares.pop(path).handle for path in late]
 
     @property
     def waiting(self) -> bool:
         """Whether there is anything to expire."""
-        return any(pin.spare is not None for pin in list(self.pins.values()))
+        return bool(self._spares)
 
     def outdated(self, shown: Callable[[Pin], bool]) -> list[Pin]:
         """The pins of paths that show something else now, or that another open waits for."""
         pins = [pin for pin in list(self.pins.values()) if not pin.path.startswith(HIDDEN)]
         return [pin for pin in pins if pin.leaving is not None or not shown(pin)]
 
-    def move(self, old: bytes, new: bytes) -> None:
-        """The inode at a path has another path now."""
+    def move(self, pin: Pin, hidden: bytes) -> bool:
+        """Libfuse is about to give the inode of a pin this path; whether anything is still open there."""
         with self._lock:
-            pin = self.pins.pop(old, None)
-            if pin is None:
-                return
-            pin.path = new
-            self.pins[new] = pin
-            told = self._young.pop(old, self._old.pop(old, None))
-            if told is not None:
-                self._young[new] = told
-            if pin.leaving is not None:
-                pin.leaving.set()
-            self._unpin(pin)
+            if self.pins.get(pin.path) is not pin:
+                return False
+            pin.moving = True
+            self.pins[hidden] = pin
+            return True
+
+    def moved(self, pin: Pin, hidden: bytes, done: bool) -> None:
+        """It has done so, or could not; nobody need wait."""
+        with self._lock:
+            pin.moving = False
+            if done:
+                self._young.pop(pin.path, None)
+                self._old.pop(pin.path, None)
+                self._moved[pin.path] = None
+                if len(self._moved) > CACHED:
+                    self._moved.popitem(last=False)
+                self.pins.pop(pin.path, None)
+                pin.path = hidden
+            else:
+                self.pins.pop(hidden, None)
+            if not pin.handles:
+                self.pins.pop(pin.path, None)
+            self._stay(pin)
 
     def stay(self, pin: Pin) -> None:
         """The inode could not be moved: nobody need wait."""
         with self._lock:
-            if pin.leaving is not None:
-                pin.leaving.set()
-                pin.leaving = None
+            self._stay(pin)
+
+    def _stay(self, pin: Pin) -> None:
+        if pin.leaving is not None:
+            pin.leaving.set()
+            pin.leaving = None
+            pin.openers.clear()
 
     def close(self) -> list[Handle]:
         """Ends; all handles are the caller's, to close."""
         with self._lock:
-            handles = [*self.handles.values(), *(pin.spare for pin in self.pins.values() if pin.spare is not None)]
+            handles = [*self.handles.values(), *(spare.handle for spare in self._spares.values())]
             self.pins.clear()
             self.handles.clear()
             self._owners.clear()
+            self._spares.clear()
             return handles
 
     def _unpin(self, pin: Pin) -> None:
-        if not pin.handles and pin.spare is None and self.pins.get(pin.path) is pin:
+        if not pin.handles and not pin.moving and self.pins.get(pin.path) is pin:
             del self.pins[pin.path]
-            if pin.leaving is not None:
-                pin.leaving.set()
+            self._stay(pin)
