@@ -26,7 +26,8 @@ def commons(tmp_path: Path) -> Any:
     layout = Layout(tmp_path)
     layout.make()
     said: list[str] = []
-    return SimpleNamespace(layout=layout, memory=Memory(2 * PIECE, lambda cid, number: None), said=said, say_not_kept=said.append)
+    memory = Memory(2 * PIECE, lambda cid, number: None)
+    return SimpleNamespace(layout=layout, memory=memory, said=said, say_not_kept=said.append)
 
 
 @pytest.fixture
