@@ -124,8 +124,8 @@ def ls(remote: Remote, as_json: bool, path: str) -> None:
         return
     rows = [
         (
-            entry.state,
-            "-" if entry.size is None else show_size(entry.size),
+            entry.state or "-",
+            "-" if entry.size is None or entry.shown.endswith("/") else show_size(entry.size),
             entry.mtime or "-",
             ",".join(entry.owners),
             entry.shown,
