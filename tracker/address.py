@@ -9,16 +9,15 @@ clouds' metadata services, no address at all) is refused whoever says it.
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Protocol
 
+from shoal.addresses import Address, never_a_peer
 from shoal.errors import DataError, Refused
 from shoal.units import show_address
 
-Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-_METADATA = frozenset({ip_address("100.100.100.200"), ip_address("fd00:ec2::254")})  # others are link-local
 _HOST_NAME = re.compile(r"(?:[0-9a-z_](?:[0-9a-z_-]{0,62})\.)*[a-z_][0-9a-z_-]{0,62}\.?", re.ASCII | re.IGNORECASE)
 
 
@@ -122,7 +121,6 @@ def _its_own(source: Address, literal: Address | None) -> Address:
 
 
 def _url(address: Address, port: int) -> str:
-    never = address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
-    if never or (isinstance(address, IPv4Address) and address.is_reserved):
+    if never_a_peer(address):
         raise Refused("an address at which no peer can be", status=403)
     return f"http://{show_address(str(address), port)}"

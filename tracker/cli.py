@@ -44,10 +44,10 @@ from tracker.request import Requests
 
 log = logging.getLogger(__name__)
 
-THREADS = 48
-"""Threads that answer requests; most of the time a few are enough, but a slow body holds one."""
-BODIES = 12
-"""Of these, threads that one source may hold with slow bodies."""
+THREADS = 256
+"""Threads that answer requests, made when they are needed: mostly a few are enough, but a slow body holds one."""
+BODIES = 12, 224
+"""Of these, threads that one source may hold with slow bodies, and that all together may."""
 CONNECTIONS = 16_384
 """Connections at most, most of them idle ones of peers between two renewals."""
 START = 20.0

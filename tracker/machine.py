@@ -2,7 +2,8 @@
 
 import socket
 
-from tracker.address import Address, parse
+from shoal.addresses import Address
+from tracker.address import parse
 
 
 class ThisMachine:

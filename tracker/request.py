@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from shoal.addresses import Address
 from shoal.errors import Busy, DataError, Refused, ShoalError
 from shoal.wire import MAX_BODY, PROOF, Problem, proves
-from tracker.address import Address, Machine, Network, peer_url, quota_key, seed_url, source_of
+from tracker.address import Machine, Network, peer_url, quota_key, seed_url, source_of
 from tracker.leases import Where
 
 Environ = dict[str, Any]
@@ -22,13 +23,15 @@ _LENGTH = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
 class Requests:
-    """Reads requests. `bodies` is how many bodies are read at once from one source at most.
+    """Reads requests. `bodies` is how many bodies are read at once from one source at most, and from all together.
 
-    A body that comes byte by byte holds a thread for as long as it likes: no source may hold them all.
+    A body that comes byte by byte holds a thread for as long as it likes, as Granian sets no time for one: no source
+    may hold many, and all together must leave some for those who only ask.
     """
 
-    def __init__(self, machine: Machine, trusted: Sequence[Network], bodies: int) -> None:
-        self._machine, self._trusted, self._bodies = machine, trusted, bodies
+    def __init__(self, machine: Machine, trusted: Sequence[Network], bodies: tuple[int, int]) -> None:
+        self._machine, self._trusted = machine, trusted
+        self._bodies, self._all_bodies = bodies
         self._reading: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -50,7 +53,7 @@ class Requests:
         Raises:
             Refused: over `MAX_BODY` (413), or compressed (415).
             DataError: it is shorter than was said.
-            Busy: as many bodies as may be are coming from this source already.
+            Busy: as many bodies as may be are coming already, from this source or from all.
         """
         if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
             raise Refused("a body must not be compressed", status=415)
@@ -63,6 +66,8 @@ class Requests:
         with self._lock:
             if self._reading[key] >= self._bodies:
                 raise Busy("too many requests from this address are under way")
+            if self._reading.total() >= self._all_bodies:
+                raise Busy("too many requests are under way")
             self._reading[key] += 1
         try:
             body: bytes = environ["wsgi.input"].read(int(said) if said else MAX_BODY + 1)

@@ -3,6 +3,7 @@
 import ipaddress
 from urllib.parse import urlsplit
 
+from shoal.addresses import never_a_peer
 from shoal.errors import DataError
 from shoal.manifest import DIR_CID, NOTHING_CID, link_cid
 from shoal.names import SafePath, safe_link, safe_peer_name
@@ -41,7 +42,7 @@ def check_peer(row: PeerRow) -> None:
 
     Raises:
         BadName: the name is unfit.
-        DataError: a link-local, multicast or unspecified address (metadata services are link-local), or none at all.
+        DataError: an address at which no peer can be (see `shoal.addresses`), or none at all.
     """
     safe_peer_name(row.name)
     if row.url and not _is_reachable(row.url):
@@ -59,7 +60,5 @@ def _is_reachable(url: str) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return True  # a name
-    mapped = getattr(address, "ipv4_mapped", None)
-    address = mapped or address
-    return not (address.is_link_local or address.is_multicast or address.is_unspecified)
+        return True  # a name: where it leads is looked at when it is resolved
+    return not never_a_peer(address)

@@ -97,6 +97,8 @@ def make_app(control: Control, guard: Guard) -> Flask:
             path = msgspec.json.decode(request.get_data(), type=_Forget).path
         except msgspec.DecodeError as error:
             raise DataError(f'the body must be {{"path": "…"}}: {error}') from None
+        except OSError as error:
+            raise DataError(f"the body is too long, or broke off: {error}") from None
         control.forget(path)
         return _json({"path": path})
 

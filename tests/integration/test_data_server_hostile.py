@@ -278,6 +278,15 @@ def test_who_is_refused_gets_to_read_why(port):
     assert answer.startswith(b"HTTP/1.1 405 ") and clean
 
 
+def test_who_is_refused_does_not_hold_the_connection_by_sending_on(port):
+    with connect(port) as sock:
+        sock.sendall(b"POST /f HTTP/1.1\r\nHost: a\r\nContent-Length: 400000\r\n\r\n")
+        with pytest.raises(OSError):  # noqa: PT012
+            for _ in range(200):
+                sock.send(b"x")
+                time.sleep(0.05)
+
+
 # --- nothing for ever
 
 
@@ -301,6 +310,16 @@ def test_slow_heads_are_cut(share):
                 time.sleep(0.05)
         assert time.monotonic() - began < 8
         assert server.connections == 0
+
+
+def test_a_slow_head_is_cut_also_when_it_began_with_the_request_before(share):
+    share.add("f", SMALL)
+    with serving(share, QUICK) as (port, _), connect(port) as sock:
+        sock.sendall(b"GET /f HTTP/1.1\r\nHost: a\r\n\r\nGET /f HTTP/1.1\r\nX: ")
+        with pytest.raises(OSError):  # noqa: PT012
+            for _ in range(200):
+                sock.send(b"y")
+                time.sleep(0.05)
 
 
 def test_empty_lines_do_not_keep_a_connection(share):

@@ -196,6 +196,16 @@ def test_the_errors_of_paths(place: tuple[Network, Path]) -> None:
     assert failing(os.open, point / "alone", os.O_RDONLY) == errno.EHOSTUNREACH
 
 
+def test_whatever_others_list_the_kernel_takes_no_devices_and_no_set_user_id_from_it(
+    place: tuple[Network, Path],
+) -> None:
+    _, point = place
+    flags = os.statvfs(point).f_flag
+    assert flags & os.ST_NOSUID
+    assert flags & os.ST_NODEV
+    assert flags & os.ST_RDONLY
+
+
 def test_a_link_that_could_lead_out_is_not_there(place: tuple[Network, Path]) -> None:
     net, point = place
     net.remote("tree/sub/file", b"inside")

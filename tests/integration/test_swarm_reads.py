@@ -397,8 +397,15 @@ def replace_size(entry: Entry, size: int) -> Entry:
     return Entry(entry.cid, size, entry.mtime, entry.sha1, owners=entry.owners, holders=entry.holders)
 
 
-def test_a_whole_that_is_wrong_though_its_pieces_are_right_is_put_aside(ground: Ground) -> None:
-    liar = replace(MANIFEST, sha256=hashlib.sha256(b"other").hexdigest())
+@pytest.mark.parametrize(
+    "liar",
+    [
+        replace(MANIFEST, sha256=hashlib.sha256(b"other").hexdigest()),
+        replace(MANIFEST, sha1=hashlib.sha1(b"other").hexdigest()),
+    ],
+    ids=["sha256", "sha1"],
+)
+def test_a_whole_that_is_wrong_though_its_pieces_are_right_is_put_aside(ground: Ground, liar: Manifest) -> None:
     holder = ground.holder("a", None)
     holder.add(DATA, manifest=liar)
     with ground.open(liar) as reader:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from peer.messages import Kept
-from shoal.errors import Lied, RemoteError, Unreachable
+from peer.swarm import legacy
+from shoal.errors import Gone, Lied, RemoteError, Unreachable
 from shoal.manifest import MIB, manifest_of
 from shoal.wire import Entry, Owner
 from tests.integration.test_swarm_reads import PATH, Ground, fails
@@ -72,6 +73,17 @@ def test_a_holder_that_fails_is_an_error_soon(ground: Ground, faults: Faults) ->
         with pytest.raises(RemoteError):
             within(4, reader.read, 0, 10)
         assert list(ground.layout.partial.iterdir()) == []
+
+
+def test_a_size_beyond_measure_is_not_believed(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    holder = seed(ground)
+    monkeypatch.setattr(legacy, "MAX_SIZE", len(DATA) - 1)
+    fails(Gone, lambda: ground.open(ENTRY))
+    ground.close()
+    monkeypatch.setattr(legacy, "MAX_SIZE", len(DATA))
+    with ground.open(ENTRY) as reader:
+        assert reader.size == len(DATA)
+    assert len(holder.requests) == 2, "asked for the size, each time, and for nothing else"
 
 
 def test_nobody_there_is_an_error_at_open(ground: Ground) -> None:

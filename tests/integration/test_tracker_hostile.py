@@ -4,6 +4,7 @@ import json
 import random
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -134,12 +135,22 @@ def test_an_endless_chunked_body_ends(tracker: Tracker) -> None:
         assert sock.recv(100).startswith(b"HTTP/1.1 413")
 
 
+def test_a_head_that_does_not_end_is_cut(tracker: Tracker) -> None:
+    """However steadily its bytes come: it is the whole of it that has its time."""
+    with socket.create_connection(("127.0.0.1", int(tracker.address.rpartition(":")[2]))) as sock:
+        sock.sendall(b"GET /healthz HTTP/1.1\r\nX: ")
+        with pytest.raises(OSError):  # noqa: PT012
+            for _ in range(50):
+                sock.sendall(b"y")
+                time.sleep(0.5)
+
+
 def test_slow_bodies_do_not_stop_the_tracker(tracker: Tracker) -> None:
     address = ("127.0.0.1", int(tracker.address.rpartition(":")[2]))
     slow = []
     try:
-        for _ in range(100):
-            sock = socket.create_connection(address)
+        for number in range(600):  # from many sources
+            sock = socket.create_connection(address, source_address=(f"127.0.0.{number % 30 + 1}", 0))
             slow.append(sock)
             sock.sendall(b"POST /refresh HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{")
         for _ in range(20):

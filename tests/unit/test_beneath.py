@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from peer import beneath
 from peer.beneath import Beneath, rename_exchange, rename_noreplace
 
 
@@ -125,6 +126,23 @@ def test_a_directory_swapped_for_a_link_leads_nowhere(root, tmp_path):
         swapper.join()
     assert b"outside" not in seen
     assert b"inside" in seen
+
+
+def test_what_is_opened_is_the_very_file_that_was_looked_at(root, tmp_path, monkeypatch):
+    """What takes its name between the look and the opening is not opened, whatever it is."""
+    fstat = os.fstat
+
+    def look_then_swap(fd):
+        status = fstat(fd)
+        (tmp_path / "other" / "file").rename(tmp_path / "share" / "dir" / "deep" / "file")
+        return status
+
+    with monkeypatch.context() as patch:
+        patch.setattr(beneath.os, "fstat", look_then_swap)
+        fd = root.open_file("dir/deep/file")
+    assert os.read(fd, 100) == b"inside"
+    os.close(fd)
+    assert content(root, "dir/deep/file") == b"outside", "the next one opens what is there by then"
 
 
 def test_where_openat2_is_missing_the_steps_are_taken(root, monkeypatch):

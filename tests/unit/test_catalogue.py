@@ -4,6 +4,7 @@ import time
 import pytest
 from msgspec.structs import replace
 
+import peer.catalogue.catalogue as catalogue_module
 from peer.catalogue.catalogue import Catalogue
 from peer.catalogue.checks import check_peer
 from peer.catalogue.holders import Directory
@@ -14,7 +15,7 @@ from peer.messages import Seen, Supersede
 from peer.share.rows import Row
 from shoal.errors import DataError, Unreachable
 from shoal.manifest import DIR_CID, NOTHING_CID, link_cid
-from shoal.wire import Changes, Entry, Owner, PeerRow
+from shoal.wire import Changes, Entry, Holders, Owner, PeerRow
 from tests.support.index_fake import FakeIndex
 
 ME, ANNA, BEN = "0" * 64, "a" * 64, "b" * 64
@@ -127,6 +128,7 @@ def test_shown_names_follow_who_is_alive(catalogue):
         ("ok", Entry("1" * 64, None, 1, "1" * 40)),
         ("ok", Entry("1" * 64, 1, 1, "1" * 40, owners=(Owner(ANNA, "../..", 1),))),
         ("ok", Entry("1" * 64, 1, 1, "1" * 40, holders=(ANNA,) * 1000)),
+        ("ok", Entry("1" * 64, 1, 1, "1" * 40, owners=tuple(Owner(f"{n:064x}", "n", 1) for n in range(65)))),
     ],
 )
 def test_what_a_lying_tracker_lists_is_skipped_and_counted(catalogue, path, bad):
@@ -143,6 +145,10 @@ def test_what_a_lying_tracker_lists_is_skipped_and_counted(catalogue, path, bad)
         "http://0.0.0.0:80",
         "http://[fe80::1]:80",
         "http://[::ffff:169.254.169.254]:80",
+        "http://100.100.100.200:80",
+        "http://[fd00:ec2::254]:80",
+        "http://255.255.255.255:80",
+        "http://240.0.0.1:80",
         "http://10.0.0.1",
         "http://:80",
     ],
@@ -153,6 +159,19 @@ def test_addresses_at_which_no_peer_can_be_are_skipped(catalogue, url):
     catalogue.apply(page(peers=[PeerRow("c" * 64, "cara", url)]))
     assert catalogue.peer("c" * 64) is None
     assert catalogue.skipped == 1
+
+
+def test_what_a_tracker_lists_beyond_measure_is_skipped(catalogue, monkeypatch):
+    monkeypatch.setattr(catalogue_module, "MAX_PATHS", 3)
+    monkeypatch.setattr(catalogue_module, "MAX_PEERS", 3)
+    listed = [(name, [entry("1", anna=1)]) for name in "abcd"]
+    catalogue.apply(page(*listed, withdrawn={"a": {ANNA: 1}}, peers=[PeerRow(c * 64, c, "http://h:1") for c in "cd"]))
+    assert set(shown(catalogue)) == {"a", "b"}, "what was withdrawn counts as well"
+    assert catalogue.skipped == 2
+    assert [row.id[0] for row in catalogue.peers()] == ["a", "b", "c"]
+    catalogue.apply(page(("a", [entry("2", anna=2)]), peers=[PeerRow(BEN, "ben", "http://h:2")]))
+    assert shown(catalogue)["a"] == "2", "what is known is followed"
+    assert catalogue.peer(BEN).url == "http://h:2"
 
 
 def test_peers_names_are_safe_and_their_own(catalogue):
@@ -322,6 +341,22 @@ def test_holders_are_living_and_never_oneself(catalogue):
     known = Entry("1" * 64, 1, 1, "1" * 40, holders=(ME, BEN, "f" * 64), owners=(Owner(ANNA, "anna", 1),))
     assert [peer.name for peer in directory.find_holders("a", known, False)] == ["ben", "anna"]
     assert [peer.name for peer in directory.find_holders("a", known, True)] == ["ben", "anna"]
+
+
+class _LyingClient:
+    def get(self, *_, **__):
+        unfit = [
+            PeerRow("c" * 64, "cara", "http://169.254.169.254:80"),
+            PeerRow("d" * 64, "a/b", "http://10.0.0.4:7000"),
+            PeerRow("e" * 64, "eve", ""),
+        ]
+        return Holders("1" * 64, [*unfit, PeerRow("f" * 64, "fay", "http://10.0.0.5:7000")], unfit)
+
+
+def test_holders_that_a_lying_tracker_names_are_left_out_if_none_can_be_there(catalogue):
+    directory = Directory(catalogue, Trackers(["http://t:1"], _LyingClient()), _LyingClient())
+    wanted = Entry("1" * 64, 1, 1, "1" * 40)
+    assert [peer.name for peer in directory.find_holders("a", wanted, True)] == ["fay"]
 
 
 def test_readers_wait_for_a_moment_only(catalogue):

@@ -74,6 +74,7 @@ def test_the_least_that_is_right() -> None:
     [
         OK + b"hello, and more than it said",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nContent-Length: 5\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Encoding: gzip\r\n\r\nhello",
@@ -149,6 +150,43 @@ def test_names_and_addresses() -> None:
     assert resolve("localhost", 80, 1)[1][1] == 80
     with pytest.raises(Unreachable):
         resolve("no-such-host.invalid", 80, 1.0)
+
+
+def test_a_resolver_that_does_not_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    def search(*_: object, **__: object) -> list[object]:
+        ended.wait(60)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", search)
+    try:
+        with pytest.raises(Unreachable):
+            within(5, resolve, "slow.example", 80, 0.1)
+    finally:
+        ended.set()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *["169.254.169.254", "100.100.100.200", "224.0.0.1", "0.0.0.0", "fe80::1", "fd00:ec2::254"],
+        *["::ffff:169.254.169.254", "2852039166", "0xa9fea9fe", "169.254.43518", "0"],
+    ],
+)
+def test_nobody_is_looked_for_where_no_peer_can_be(host: str) -> None:
+    """Also where the address is written in a way that only the resolver understands."""
+    with pytest.raises(Unreachable):
+        resolve(host, 80, 1.0)
+
+
+def test_a_name_does_not_lead_where_no_peer_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("169.254.169.254", 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with pytest.raises(Unreachable):
+        resolve("metadata.example", 80, 1.0)
+    found.append((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 80)))
+    assert resolve("metadata.example", 80, 1.0) == (socket.AF_INET, ("10.0.0.1", 80))
 
 
 @pytest.mark.parametrize("url", ["", "ftp://h:1", "http://", "http://h:x", "http://h:99999999", "http://hé:1"])

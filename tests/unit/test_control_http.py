@@ -10,8 +10,9 @@ import pytest
 
 from shoal import wire
 from shoal.errors import Busy, Gone, Misbehaved, Refused, Unreachable
-from shoal.http import Client
+from shoal.http import Client, _Socket, _until
 from shoal.wire import Problem
+from tests.support.patience import within
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n{"error":"x"}'
 
@@ -147,7 +148,19 @@ def test_an_answer_that_comes_byte_by_byte_ends_at_the_limit(client, told):
 
 def test_silence_ends_sooner_than_the_whole_time(client):
     with server(OK[:10] + b"", keep=True) as (url, _), pytest.raises(Unreachable):
-        client.get(url, Problem, total=30)
+        within(10, lambda: client.get(url, Problem, total=30))
+
+
+def test_no_read_waits_beyond_the_whole_time():
+    ours, theirs = socket.socketpair()
+    with theirs, _Socket(ours.family, ours.type, ours.proto, ours.detach()) as sock, pytest.raises(TimeoutError):
+        sock.silence = 30.0
+
+        def read() -> None:
+            with _until(time.monotonic() + 0.2):
+                sock.recv_into(bytearray(10))
+
+        within(10, read)
 
 
 def test_a_server_that_comes_back_is_reached_again(client):

@@ -1,5 +1,7 @@
 """Who may ask and who may change at the http port."""
 
+import hmac
+
 import pytest
 
 from peer.http.guard import Guard, is_own_address
@@ -68,3 +70,16 @@ def test_off_loopback_without_a_token_nothing_can_be_changed() -> None:
     closed = Guard("0.0.0.0")
     for given in ("", "Bearer ", "Bearer x"):
         assert closed.refusal("POST", {"Host": "127.0.0.1", "Authorization": given}) is not None
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "CONNECT", "PROPFIND", "get", ""])
+def test_whatever_is_not_known_to_be_a_read_is_a_change(method: str) -> None:
+    assert OUTSIDE.refusal(method, {"Host": "127.0.0.1"}) is not None
+
+
+def test_the_token_is_compared_in_a_time_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else than the comparison that takes the same time for every guess has a say."""
+    monkeypatch.setattr(hmac, "compare_digest", lambda given, right: given == b"guess" and right == b"secret")
+    for given, right in (("guess", True), ("secret", False)):
+        refusal = OUTSIDE.refusal("POST", {"Host": "127.0.0.1", "Authorization": f"Bearer {given}"})
+        assert (refusal is None) == right

@@ -1,5 +1,6 @@
 """The routes of the http port: translation, errors, headers."""
 
+import socket
 from typing import Any
 
 from flask.testing import FlaskClient
@@ -7,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from peer.http.app import Control, make_app
 from peer.http.guard import Guard
+from peer.http.serve import HttpPort
 from shoal.errors import Busy, Gone, Refused
 
 HOST = {"Host": "127.0.0.1"}
@@ -47,6 +49,8 @@ def test_listing_takes_a_path_and_where_to_go_on() -> None:
 def test_each_error_has_its_status_and_an_unknown_one_tells_nothing() -> None:
     for error, status in ((Gone("x"), 404), (Refused("x", 403), 403), (Busy("x"), 503)):
         assert ask(forget=error).post("/v1/forget", json={"path": "a"}, headers=HOST).status_code == status
+    told = ask(forget=Gone("no \x1b[2J")).post("/v1/forget", json={"path": "a"}, headers=HOST)
+    assert told.json == {"error": "no \\x1b[2J"}, "whoever prints it need not think of it"
     broken = ask().get("/v1/ls?path=broken", headers=HOST)
     assert broken.status_code == 500
     assert "ZeroDivision" not in broken.text
@@ -65,3 +69,18 @@ def test_every_answer_is_hardened_and_a_foreign_host_gets_nothing() -> None:
     assert found.headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert found.headers["X-Content-Type-Options"] == "nosniff"
     assert ask().get("/v1/status", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_who_falls_silent_in_the_middle_of_a_request_is_cut() -> None:
+    port = HttpPort(ask().application, "127.0.0.1", 0)
+    assert 0 < port._server.timeout <= 60
+    port._server.timeout = 0.3  # the same, but sooner
+    url = port.start()
+    try:
+        for sent in (b"GET /healthz HTTP/1.1\r\nX: ", b"POST /v1/forget HTTP/1.1\r\nHost: localhost\r\n"):
+            with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=10) as sock:
+                sock.sendall(sent)
+                answer = sock.recv(1000)
+            assert not answer or answer.split()[1] == b"408"
+    finally:
+        port.stop()

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import stat
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,9 @@ def test_an_epoch_is_above_the_last_one_whatever_the_clock_says(tmp_path: Path) 
     assert next_epoch(layout, 9000) == 9000
     (layout.state / "epoch").write_text("nonsense")
     assert next_epoch(layout, 2000) == 2000
+
+
+def test_the_programs_own_directories_are_its_users_alone(tmp_path: Path) -> None:
+    layout = made(tmp_path / "share")
+    for path in (layout.state, layout.partial, layout.copies, layout.quarantine):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700

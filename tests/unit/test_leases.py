@@ -1,5 +1,7 @@
 """The rules of announcements, with a clock that the test moves."""
 
+import logging
+
 import pytest
 from msgspec.structs import replace
 
@@ -142,6 +144,16 @@ def test_a_lower_sequence_never_wins(room: Room, ann: Announcer) -> None:
     assert room.say(old).status == 409
     assert room.say(delta).status == 409
     assert room.paths() == ["a", "b"]
+
+
+def test_an_older_list_does_not_take_the_place_of_one_under_way(room: Room, ann: Announcer) -> None:
+    room.tell(ann, ann.own("a", "one"))
+    (old,) = ann.whole(ann.own("b", "two"))
+    first, second = ann.whole(ann.own("c", "three"), ann.own("d", "four"), page=1)
+    assert room.say(first).status == 200
+    assert room.say(old).status == 409
+    assert room.say(second).status == 200
+    assert room.paths() == ["c", "d"]
 
 
 def test_a_later_start_may_count_from_the_beginning(room: Room, ann: Announcer) -> None:
@@ -325,6 +337,18 @@ def test_files_of_one_source_are_limited_and_the_living_stay(ann: Announcer) -> 
     assert room.paths() == ["a", "b", "c"]
 
 
+def test_files_do_not_pass_a_quota_by_moving_to_its_address(ann: Announcer) -> None:
+    room = Room(Limits(files=3))
+    bob = Announcer("bob")
+    room.tell(ann, ann.own("a", "one"), ann.own("b", "two"))
+    room.tell(bob, bob.own("c", "three"), bob.own("d", "four"), address="10.0.0.2")
+    assert room.say(bob.renewal(), address="10.0.0.1").status == 429
+    assert room.say(bob.renewal(), address="10.0.0.2").status == 200
+    assert room.paths() == ["a", "b", "c", "d"]
+    assert room.say(ann.delta([], [("a", cid_of("one"))])).status == 200
+    assert room.say(bob.renewal(), address="10.0.0.1").status == 200
+
+
 def test_a_list_may_be_sent_again_however_full_the_quota(ann: Announcer) -> None:
     room = Room(Limits(files=3))
     items = [ann.own(name, name) for name in "abc"]
@@ -436,6 +460,21 @@ def test_bad_peer_names(room: Room, ann: Announcer, name: str) -> None:
     with pytest.raises(DataError):
         room.say(ann.message(name=name, part=0, last=True))
     assert room.peers() == []
+
+
+def test_names_are_logged_so_that_they_steer_nothing(room: Room, caplog: pytest.LogCaptureFixture) -> None:
+    """A name may have characters that nobody sees; in the log they are seen."""
+    peer = Announcer("an\u200bn")
+    with caplog.at_level(logging.INFO):
+        room.tell(peer, peer.own("a", "one"))
+        assert room.store.leave(Leave(peer.id, peer.epoch)).status == 200
+        room.tell(peer, peer.own("a", "one"))
+        room.now += TTL
+        room.store.sweep()
+        room.store.refresh_seed("5" * 64, "b\u200bx", {}, Where("10.0.0.1", "10.0.0.1", "http://10.0.0.1:7000"))
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 5
+    assert all(line.isprintable() and "\\u200b" in line for line in said)
 
 
 @pytest.mark.parametrize("path", ["../a", "/a", "a//b", "a/./b", "a\0", "a\x1b[m", "\u202ea", ".shoal/x", "e\u0301"])

@@ -130,6 +130,26 @@ def test_a_reader_sees_nothing_that_may_be_torn(layout, pieces, reboot):
     again.close()
 
 
+@pytest.mark.parametrize("kind", ["data", "bits", "manifest"])
+def test_a_link_in_the_place_of_a_downloads_file_is_not_followed(layout, pieces, kind):
+    pieces.write(piece(0))
+    place, elsewhere = layout.partial / f"{MANIFEST.cid}.{kind}", layout.local / "elsewhere"
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)
+    assert PiecesReader.open(layout, MANIFEST.cid) is None
+    before = elsewhere.read_bytes()
+    if kind != "manifest":
+        with pytest.raises(LocalError):
+            reopened(layout)
+    assert elsewhere.read_bytes() == before
+
+
+@pytest.mark.parametrize("cid", ["../elsewhere", MANIFEST.cid.upper(), MANIFEST.cid + "\n", "", "/etc/passwd"])
+def test_what_is_no_content_id_names_no_file(layout, cid):
+    with pytest.raises(AssertionError):
+        PiecesReader.open(layout, cid)
+
+
 def test_only_what_is_asked_for_is_hashed_again(layout, pieces, reboot, monkeypatch):
     for number in (0, 1, 2):
         pieces.write(piece(number))

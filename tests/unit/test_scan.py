@@ -57,12 +57,25 @@ def test_a_huge_directory_is_sorted_on_disk_to_the_same_order(tmp_path: Path, mo
     assert walked(tmp_path) == usual
 
 
+@pytest.mark.parametrize("in_memory", [2, 1000], ids=["on disk", "in memory"])
+def test_of_names_that_look_the_same_each_but_one_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_memory: int
+) -> None:
+    for name in (NFC, NFD, "a", "b"):
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(scan, "NAMES_IN_MEMORY", in_memory)
+    skipped: list[str] = []
+    with Beneath(tmp_path) as root:
+        found = [each.disk for each in Walk(root, "", lambda fd, disk: None, lambda disk, why: skipped.append(disk))]
+    assert (found, skipped) == (["a", "b", NFD], [NFC])
+
+
 def test_the_programs_own_directory_is_not_walked(share: HandShare) -> None:
     (share.layout.state / "x").write_text("secret")
     assert walked(share.layout.local) == []
     share.looker.look(".shoal/x")
     share.settle()
-    assert share.rows() == []
+    assert share.rows() == share.said == []
 
 
 def test_links_are_listed_and_never_followed(share: HandShare, tmp_path: Path) -> None:
@@ -139,6 +152,18 @@ def test_of_two_names_that_look_the_same_the_first_by_bytes_is_shared(share: Han
     share.looker.look(NFD)
     share.drain()
     assert share.listed() == {NFC: manifest_of(b"nfc").cid}
+
+
+def test_a_name_that_looks_the_same_and_comes_while_a_file_is_hashed_is_seen(share: HandShare, tmp_path: Path) -> None:
+    (tmp_path / NFC).write_text("nfc")
+    share.looker.look(NFC)
+    (hashed,) = share.hashers.run()
+    (tmp_path / NFD).write_text("nfd")
+    share.looker.take(hashed)
+    share.looker.flush()
+    assert share.listed() == {}, "the name is the other one's by now"
+    share.settle()
+    assert share.listed() == {NFC: manifest_of(b"nfd").cid}
 
 
 def test_empty_directories_are_rows_until_they_have_children(share: HandShare, tmp_path: Path) -> None:

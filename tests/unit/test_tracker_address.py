@@ -1,16 +1,18 @@
 """Where a peer is listed, and whom a request counts for."""
 
+import logging
 from ipaddress import ip_network
 
 import pytest
 
+from shoal.addresses import Address
 from shoal.errors import Busy, DataError, Refused
-from shoal.wire import MAX_BODY
+from shoal.wire import MAX_BODY, peer_id
 from tests.support.announcer import Announcer
-from tracker.address import Address, parse, peer_url, quota_key, seed_url, source_of
+from tracker.address import parse, peer_url, quota_key, seed_url, source_of
 from tracker.machine import ThisMachine
 from tracker.request import Requests, check_proof
-from tracker.seed import read_refresh, seed_id
+from tracker.seed import read_refresh, seed_id, seed_name
 
 
 class Machine:
@@ -144,6 +146,15 @@ def test_a_forwarded_source_that_is_none() -> None:
         source_of("10.0.0.1", "unknown", [ip_network("10.0.0.0/8")])
 
 
+def test_an_address_with_a_zone_is_none_elsewhere() -> None:
+    """A zone means something on one machine only, and would make one address look like many."""
+    with pytest.raises(DataError):
+        source_of("fd00::5%1", "", [])
+    for listed in (peer_url, seed_url):
+        with pytest.raises(DataError):
+            listed(LOOP, "fd00::5%1", 7, HERE)
+
+
 def test_quotas_of_ipv6_are_those_of_its_network() -> None:
     assert (
         quota_key(parse("2001:db8::1")) == quota_key(parse("2001:db8::ffff:1")) != quota_key(parse("2001:db8:0:1::1"))
@@ -165,7 +176,7 @@ class Body:
 
 @pytest.fixture
 def requests() -> Requests:
-    return Requests(HERE, (), bodies=2)
+    return Requests(HERE, (), bodies=(2, 3))
 
 
 def test_a_body_is_never_read_beyond_its_bound(requests: Requests) -> None:
@@ -212,6 +223,23 @@ def test_no_source_holds_all_threads_with_slow_bodies(requests: Requests) -> Non
     assert not requests._reading
 
 
+def test_all_sources_together_leave_threads_for_those_who_only_ask(requests: Requests) -> None:
+    class Slow:
+        """While it comes, the others send theirs."""
+
+        def __init__(self, others: list[Address]) -> None:
+            self.others = others
+
+        def read(self, size: int) -> bytes:
+            return requests.body({"wsgi.input": Slow(self.others[1:])}, self.others[0]) if self.others else b"all"
+
+    sources = [parse(f"192.168.1.{n}") for n in (21, 22, 23)]
+    assert requests.body({"wsgi.input": Slow(sources[:2])}, LAN) == b"all"
+    with pytest.raises(Busy):
+        requests.body({"wsgi.input": Slow(sources)}, LAN)
+    assert not requests._reading
+
+
 def test_only_a_secret_proves_an_id() -> None:
     ann = Announcer("ann")
     check_proof({"HTTP_SHOAL_PROOF": ann.secret}, ann.id)
@@ -219,6 +247,12 @@ def test_only_a_secret_proves_an_id() -> None:
         with pytest.raises(Refused) as refused:
             check_proof({"HTTP_SHOAL_PROOF": proof}, ann.id)
         assert refused.value.status == 403
+
+
+def test_what_only_begins_like_a_secret_is_none() -> None:
+    for proof in ("5" * 64 + "0", "5" * 64 + "\n", " " + "5" * 64):
+        with pytest.raises(Refused):
+            check_proof({"HTTP_SHOAL_PROOF": proof}, peer_id(proof))
 
 
 def test_what_a_seed_peers_id_is_made_of_proves_nothing() -> None:
@@ -268,3 +302,17 @@ def test_what_no_seed_peer_says(body: bytes) -> None:
 def test_a_name_that_cannot_be_a_path_is_left_out(name: str) -> None:
     body = f'{{"PEER": "a:1", "files": {{"{name}": "{SHA1}", "fine": "{SHA1}"}}}}'.encode()
     assert read_refresh(body) == ("a", 1, {"fine": SHA1})
+
+
+def test_a_name_that_is_left_out_is_logged_so_that_it_steers_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        read_refresh(f'{{"PEER": "a\\u009b2J:1", "files": {{"../\\u001b[2J": "{SHA1}"}}}}'.encode())
+    (record,) = caplog.records
+    assert record.getMessage().isprintable()
+    assert record.getMessage().startswith("a\\x9b2J:1: ")
+
+
+def test_a_seed_peer_is_called_by_its_host_if_that_can_be_a_name_else_by_its_address() -> None:
+    assert seed_name("box.lab", "10.0.0.1") == "box.lab"
+    for host in ("a~b", "x" * 65, "..", ".shoal", "a\u202eb", "e\u0301.lab"):
+        assert seed_name(host, "10.0.0.1") == "10.0.0.1"

@@ -1,5 +1,6 @@
 """Messages: what decodes, what is refused (THREATS 2, 3, 20), and the digest."""
 
+import hmac
 from typing import Any
 
 import msgspec
@@ -128,6 +129,11 @@ def test_what_is_no_item(position: int, value: object) -> None:
         decode(encode(line), Item)
 
 
+def test_an_item_has_no_more_fields_than_it_has() -> None:
+    with pytest.raises(DataError):
+        decode(encode([*msgspec.to_builtins(OWN), 1]), Item)
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -149,6 +155,13 @@ def test_what_is_no_item(position: int, value: object) -> None:
 def test_what_is_no_json_of_that_type(body: bytes) -> None:
     with pytest.raises(DataError):
         decode(body, Announce)
+
+
+@pytest.mark.parametrize("kind", [dict, Renewed, Changes])
+@pytest.mark.parametrize("nested", [b"[", b'{"x":'])
+def test_what_is_nested_without_end_is_no_message_even_in_a_field_that_nobody_knows(kind: type, nested: bytes) -> None:
+    with pytest.raises(DataError):
+        decode(b'{"unknown":' + nested * 100_000, kind)
 
 
 def test_a_body_over_the_limit_is_not_even_parsed() -> None:
@@ -220,6 +233,14 @@ def test_a_secret_proves_its_id_and_no_other() -> None:
     assert not proves("6" * 64, peer_id(secret))
     assert not proves("", peer_id(secret))
     assert not proves("\xe9", "\xe9")
+
+
+def test_a_proof_is_compared_in_a_time_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing else than the comparison that takes the same time for every guess has a say."""
+    monkeypatch.setattr(hmac, "compare_digest", lambda *_: True)
+    assert proves("6" * 64, ME)
+    monkeypatch.setattr(hmac, "compare_digest", lambda *_: False)
+    assert not proves("5" * 64, peer_id("5" * 64))
 
 
 def test_the_digest_does_not_depend_on_the_order_in_which_revs_came() -> None:
