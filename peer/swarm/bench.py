@@ -4,7 +4,8 @@
 - A holder that cannot be reached, or falls silent, is not asked for anything, for twice as long with each
   failure in a row, until it gives a good piece. The first failure that costs nobody time (a refused or lost
   connection) is forgiven almost at once: its server may just have been started again.
-- Who says that it does not have the content ("gone") is not asked for it for a short time, and there is no blame.
+- Who says that it does not have the content ("gone") is not asked for it for a short time, twice as long each time,
+  and there is no blame: else slow ones could say so in turn, for as long as somebody waits.
 
 Threading: any thread; a lock guards the tables.
 """
@@ -17,7 +18,7 @@ from shoal.errors import Busy, Gone, Lied, Misbehaved, RemoteError, Unreachable
 
 Key = TypeVar("Key")
 FIRST_LIE, LONGEST_LIE = 10.0, 640.0
-GONE_TIME = 2.0
+FIRST_GONE, LONGEST_GONE = 2.0, 32.0
 BUSY_TIME = 0.3
 FIRST_FAST, FIRST_SLOW, LONGEST = 0.3, 1.0, 8.0
 FORGIVEN = 60.0
@@ -57,9 +58,13 @@ class Bench:
                 if strikes:
                     pause = min(FIRST_LIE * 2 ** (strikes - 1), LONGEST_LIE)
                     _put(self._contents, (holder, cid), Penalty(now + pause, error, strikes))
+            elif isinstance(error, Busy):
+                _put(self._contents, (holder, cid), Penalty(now + BUSY_TIME, error))
             else:
-                pause = BUSY_TIME if isinstance(error, Busy) else GONE_TIME
-                _put(self._contents, (holder, cid), Penalty(now + pause, error))
+                strikes = _strikes(self._contents.get((holder, cid)), now)
+                if strikes:
+                    pause = min(FIRST_GONE * 2 ** (strikes - 1), LONGEST_GONE)
+                    _put(self._contents, (holder, cid), Penalty(now + pause, error, strikes))
 
     def good(self, holder: str) -> None:
         """The holder gave something that was right: its failures are forgiven."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from peer.swarm.bench import Bench
@@ -126,6 +126,7 @@ class Simulation:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(peers, min_size=1, max_size=5), st.lists(reads, min_size=1, max_size=12))
+@example([Peer(None, "gone", 0, 1.0) for _ in range(3)], [(0, 0, 1)])
 def test_reads(holders: list[Peer], wanted: list[tuple[int, int, int]]) -> None:
     """Every read ends with its bytes, or with nobody left to ask; holders are asked only for what they have, while not
     benched, within the bounds, and for nothing that is here, under way or not wanted."""

@@ -1,4 +1,4 @@
-from peer.swarm.bench import FIRST_FAST, FIRST_LIE, FORGIVEN, GONE_TIME, LONGEST, MOST, Bench, verdict
+from peer.swarm.bench import FIRST_FAST, FIRST_GONE, FIRST_LIE, FORGIVEN, LONGEST, LONGEST_GONE, MOST, Bench, verdict
 from peer.swarm.plan import PATIENCE
 from shoal.errors import Busy, Gone, Lied, Misbehaved, Refused, Unreachable
 
@@ -52,7 +52,14 @@ def test_a_liar_is_benched_for_that_content_only_and_for_longer_each_time() -> N
 def test_not_having_it_is_no_failure() -> None:
     bench = Bench()
     bench.failed("a", "c", Gone("x"), 1.0)
-    assert bench.until("a", "c") == 1.0 + GONE_TIME
+    assert bench.until("a", "c") == 1.0 + FIRST_GONE
+    assert not bench.dead("a", 1.0)
+    bench.failed("a", "c", Gone("x"), 4.0)
+    assert bench.until("a", "c") == 4.0 + 2 * FIRST_GONE
+    for _ in range(10):
+        again = bench.until("a", "c")
+        bench.failed("a", "c", Gone("x"), again)
+    assert bench.until("a", "c") == again + LONGEST_GONE
     assert bench.until("a", "other") == 0
     bench.failed("a", "d", Busy("x"), 1.0)
     assert bench.until("a", "d") < 1.0 + PATIENCE
