@@ -99,7 +99,7 @@ class Versions:
         self._young: dict[bytes, int] = {}
         self._old: dict[bytes, int] = {}
         self._moved: OrderedDict[bytes, None] = OrderedDict()
-        self._sent_back: OrderedDict[int, None] = OrderedDict()
+        self._sent_back: OrderedDict[int, bytes] = OrderedDict()
         self._cached: OrderedDict[bytes, str] = OrderedDict()
         self._next = 1
 
@@ -157,13 +157,12 @@ class Versions:
             try:
                 return self._bind(path, node, handle, opener, now)
             except Again:
-                self._send_back(opener)
+                self._send_back(opener, path)
                 raise
 
     def _bind(self, path: bytes, node: Node, handle: Handle, opener: int, now: float) -> tuple[int, bool]:
         pin, spare = self.pins.get(path), self._spares.get(path)
-        looked = opener in self._sent_back
-        self._sent_back.pop(opener, None)
+        looked = self._sent_back.pop(opener, None) in (path, HIDDEN)
         claimed = spare is not None and spare.handle is handle
         other = pin is not None and pin.source != handle.source
         if path.startswith(HIDDEN):
@@ -212,12 +211,12 @@ class Versions:
             raise Again
 
     def send_back(self, opener: int) -> None:
-        """This thread is answered ESTALE for another reason: when it opens next, it has looked that path up."""
+        """This thread asked by a hidden path that is nobody's any more: when it opens next, it has looked a path up."""
         with self._lock:
-            self._send_back(opener)
+            self._send_back(opener, HIDDEN)
 
-    def _send_back(self, opener: int) -> None:
-        self._sent_back[opener] = None
+    def _send_back(self, opener: int, path: bytes) -> None:
+        self._sent_back[opener] = path
         if len(self._sent_back) > CACHED:
             self._sent_back.popitem(last=False)
 

@@ -126,6 +126,20 @@ def test_what_is_open_is_told_until_it_is_closed_or_moved() -> None:
     assert not table.pins
 
 
+def test_who_looked_at_one_path_has_not_looked_at_another() -> None:
+    table, other = Versions(), b"/other"
+    tell(table, 5)
+    bind(table, FakeHandle("v1", 5))
+    pin = table.pins[PATH]
+    table.move(pin, HIDDEN + b"1")
+    table.moved(pin, HIDDEN + b"1", done=True)
+    tell(table, 9)
+    with pytest.raises(Untold):
+        bind(table, FakeHandle("v1", 5), other, opener=7)
+    with pytest.raises(Untold):
+        bind(table, FakeHandle("v2", 9), opener=7)
+
+
 def test_what_could_not_be_moved_stays() -> None:
     table = Versions()
     tell(table, 5)
