@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from peer.layout import Layout
 from peer.messages import Keep
+from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
 from peer.swarm.config import SwarmConfig
 from peer.swarm.counters import Counters
@@ -40,6 +41,7 @@ class Commons:
     keeper: Keeper
     fetching: ThreadPoolExecutor
     checking: ThreadPoolExecutor
+    alarms: Alarms
     closing: threading.Event
     condemned: dict[str, str] = field(default_factory=dict)
     """Contents whose whole was not what it should be, by cid: nobody reads them again while this process lives."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 
 from peer.messages import Kept
+from peer.swarm.pending import Done, Pending
 from peer.swarm.plan import Window
 
 
@@ -36,8 +37,12 @@ class Content(ABC):
         return False
 
     @abstractmethod
-    def read_into(self, window: Window, offset: int, view: memoryview) -> None:
-        """Fills the view for a handle whose window this is; the range lies in the file. Raises as `Reader`."""
+    def begin(self, window: Window, offset: int, view: memoryview, done: Done) -> Pending | None:
+        """Begins a read for a handle whose window this is; the range lies in the file.
+
+        None if the view is filled; else `done` is called later. What it is told, and what is raised, is as of
+        `Reader.read_into`. Never waits for the network.
+        """
 
     @abstractmethod
     def kept(self, message: Kept) -> None:

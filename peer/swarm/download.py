@@ -1,15 +1,16 @@
 """One content of several pieces, being fetched: readers wait here, workers fill it.
 
-A read names a window and a range. What of the range is not here is waited for; what the window covers beyond is
-fetched by the swarm's threads. A reader that waits for a run of its own, as a random read does, fetches it itself.
+A read names a window and a range. What of the range is not here is waited for, and what the window covers beyond is
+fetched ahead, all of it by the swarm's threads; a read that waits holds none. `_tend` looks after the reads whenever
+something changed: a piece that arrives ends those that waited for it, at once and by the thread that fetched it.
 
 Threading: `_changed` guards the plan and all state, and is never held across network or disk.
 """
 
 import logging
+import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from threading import Condition, Lock
 
 from peer.messages import Kept
@@ -17,6 +18,7 @@ from peer.swarm.commons import Commons, keep_message
 from peer.swarm.content import Content
 from peer.swarm.holders import Holders
 from peer.swarm.knowledge import fetch_flags, fetch_manifest
+from peer.swarm.pending import Done, Pending
 from peer.swarm.pieces import VerifiedPiece
 from peer.swarm.plan import AHEAD, MIB, Plan, Run, Wait, Window
 from peer.swarm.receive import Receiver
@@ -24,13 +26,12 @@ from peer.swarm.source import Source
 from peer.swarm.store import Lost, Store
 from peer.swarm.whole import check_whole
 from shoal.errors import Gone, Lied, RemoteError, ShoalError, Unreachable
+from shoal.manifest import piece_size
 from shoal.names import SafePath
 from shoal.wire import Entry
 
 DISKLESS_AHEAD = 2 * MIB
 """How far windows reach when the disk is full and pieces live in memory."""
-LATE = 8
-"""Pieces of one content that wait to be written, at most, after those who read them have gone on."""
 LISTED_FOR = 5.0
 """Seconds after which the holders known are looked up again."""
 log = logging.getLogger(__name__)
@@ -41,6 +42,19 @@ class _Open:
 
     def __init__(self, store: Store, plan: Plan, receiver: Receiver) -> None:
         self.store, self.plan, self.receiver = store, plan, receiver
+
+
+class _Read(Pending):
+    """A read that waits for the pieces of `wait`. `useful`: when a byte last came for it; `asked`: the tracker was."""
+
+    __slots__ = ("asked", "useful", "wait", "window")
+
+    def __init__(self, window: Window, offset: int, view: memoryview, done: Done, piece: int) -> None:
+        super().__init__(offset, view, done)
+        self.window = window
+        self.wait = Wait(offset // piece, -(-(offset + len(view)) // piece))
+        self.useful = time.monotonic()
+        self.asked = False
 
 
 class Download(Content):
@@ -57,8 +71,10 @@ class Download(Content):
         self._opened: _Open | None = None
         self._windows: list[Window] = []
         self._partial: dict[str, bytes] = {}
+        self._waiting: list[_Read] = []
         self._reads = 0
-        self._late = 0
+        self._asking = False
+        self._alarm = math.inf
         self._check: str = ""
         """Of the whole: "", "under way", "done"."""
         self._kept = False
@@ -91,37 +107,35 @@ class Download(Content):
         with self._changed:
             self._windows.remove(window)
 
-    def read_into(self, window: Window, offset: int, view: memoryview) -> None:
-        """See `Content.read_into`."""
-        size = len(view)
+    def begin(self, window: Window, offset: int, view: memoryview, done: Done) -> Pending | None:
+        """See `Content.begin`."""
+        read = _Read(window, offset, view, done, piece_size(self.size))
         with self._changed:
+            self._raise_failure()
             self._reads += 1
+            opened = self._opened
+            if opened is None:
+                self._waiting.append(read)
+                self._start_preparing()
+                return read
+            here = self._plan_in(opened, read)
+        if not here:
+            self._tend()
+            return read
         try:
-            opened = self._opened or self._prepare()
-            piece = opened.plan.piece
-            first, end = offset // piece, -(-(offset + size) // piece)
-            while True:
-                with self._changed:
-                    self._raise_failure()
-                    window.limit = DISKLESS_AHEAD if opened.store.diskless else AHEAD
-                    window.read(offset, size)
-                    if opened.plan.lacks(first, end):
-                        self._wait(opened, first, end)
-                    self._pump(opened)
-                try:
-                    opened.store.read_into(offset, view)
-                    return
-                except Lost as lost:
-                    self.lost(lost.number)
-        finally:
-            with self._changed:
-                self._reads -= 1
-                self._changed.notify_all()
+            opened.store.read_into(offset, view)
+        except Lost as lost:
+            self._wait_again(opened, read, lost)
+            return read
+        except BaseException:
+            self._ended()
+            raise
+        self._ended()
+        return None
 
     def wake(self) -> None:
-        """The program ends: waiting reads look at that."""
-        with self._changed:
-            self._changed.notify_all()
+        """The program ends: reads that wait get an error."""
+        self._tend()
 
     def lost(self, number: int) -> None:
         """A piece that was only in memory had to go."""
@@ -146,47 +160,53 @@ class Download(Content):
     # -- called with `_changed` held -----------------------------------------------------------------------------------
 
     def _is_quiet(self) -> bool:
-        return not self._reads and not self._late and self._check != "under way" and not self.active
+        return not self._reads and self._check != "under way" and not self.active
 
     def _raise_failure(self) -> None:
         self._commons.check_open()
         self._commons.check_condemned(self.cid)
 
-    def _wait(self, opened: _Open, first: int, end: int) -> None:
-        """Returns when the pieces first ≤ n < end are here.
+    def _plan_in(self, opened: _Open, read: _Read) -> bool:
+        """Plans for a read that is new to the plan; whether its pieces are here. If not, it waits."""
+        read.window.limit = DISKLESS_AHEAD if opened.store.diskless else AHEAD
+        read.window.read(read.offset, len(read.view))
+        if opened.plan.lacks(read.wait.first, read.wait.end):
+            self._waiting.append(read)
+            opened.plan.waits.append(read.wait)
+            return False
+        self._pump(opened)
+        return True
+
+    def _look_after(self, opened: _Open, read: _Read) -> float | None:
+        """Has fetched what a read lacks: when to look again at the latest, or None when it lacks nothing any more.
 
         Raises:
-            RemoteError: nobody gives them, or nothing useful came for too long.
+            RemoteError: nobody gives it, or nothing useful came for too long; or nobody wants it any more.
         """
-        plan, timeout = opened.plan, self._commons.config.read_timeout
-        wait = Wait(first, end)
-        plan.waits.append(wait)
-        useful, asked = time.monotonic(), False
-        try:
-            while plan.lacks(first, end):
-                self._raise_failure()
-                now = time.monotonic()
-                useful = max(useful, plan.heard(first, end))
-                if now >= useful + timeout:
-                    raise Unreachable(f"nothing came for {timeout:g} s")
-                run = plan.next(now)
-                if run is not None and first <= run.first and run.end <= end:
-                    with self._released():
-                        self._fetch(opened, run, self._arrived_late)
-                elif run is not None:
-                    self._start(opened, run)
-                elif (until := plan.outlook(first, end, now)) is not None:
-                    self._changed.wait(min(until, useful + timeout) - now)
-                elif asked:
-                    raise self._holders.verdict()
-                else:
-                    asked = True
-                    with self._released():
-                        self._holders.ask()
-                        self._ask_partial(opened)
-                    self._sync(plan)
-        finally:
-            plan.waits.remove(wait)
+        self._raise_failure()
+        plan, wait, timeout = opened.plan, read.wait, self._commons.config.read_timeout
+        if not plan.lacks(wait.first, wait.end):
+            return None
+        if read.forgotten:
+            raise Unreachable("nobody waits for it any more")
+        now = time.monotonic()
+        read.useful = max(read.useful, plan.heard(wait.first, wait.end))
+        if now >= read.useful + timeout:
+            raise Unreachable(f"nothing came for {timeout:g} s")
+        while (run := plan.next(now)) is not None:
+            self._start(opened, run)
+        until = plan.outlook(wait.first, wait.end, now)
+        if until is None and not read.asked:
+            if not self._asking:
+                self._asking = self._commons.submit(self._commons.fetching, lambda: self._ask(opened))
+            until = math.inf
+        elif until is None:
+            raise self._holders.verdict()
+        return min(until, read.useful + timeout)
+
+    def _start_preparing(self) -> None:
+        if not self._preparing:
+            self._preparing = self._commons.submit(self._commons.fetching, self._prepare)
 
     def _pump(self, opened: _Open) -> None:
         """Sets threads to work on what is wanted."""
@@ -206,28 +226,94 @@ class Download(Content):
             plan.hold(row.id, self._partial.get(row.id))
         plan.keep_only({row.id for row in rows})
 
-    @contextmanager
-    def _released(self) -> Iterator[None]:
-        self._changed.release()
-        try:
-            yield
-        finally:
-            self._changed.acquire()
-
     # -- called without ------------------------------------------------------------------------------------------------
 
-    def _prepare(self) -> _Open:
-        """Has the manifest fetched by one reader, and the pieces on disk found."""
+    def _tend(self) -> None:
+        """Looks after all reads that wait: ends those that can be, and has fetched what the others lack."""
+        over: list[tuple[_Read, BaseException | None]] = []
+        soonest = math.inf
         with self._changed:
-            while self._preparing:
-                # The one that does it ends by its own deadline; later than that something is wrong with it.
-                if not self._changed.wait(2 * self._commons.config.read_timeout):
-                    raise Unreachable("another read of the same file does not end")
-            self._raise_failure()
-            if self._opened is not None:
-                return self._opened
-            self._preparing = True
-        opened = None
+            opened = self._opened
+            for read in list(self._waiting):
+                until: float | None = math.inf
+                error: BaseException | None = None
+                try:
+                    if opened is not None:
+                        until = self._look_after(opened, read)
+                    else:
+                        self._raise_failure()
+                except ShoalError as failure:
+                    until, error = None, failure
+                if until is None:
+                    self._drop(opened, read)
+                    over.append((read, error))
+                else:
+                    soonest = min(soonest, until)
+            if opened is not None and not self._commons.closing.is_set():
+                self._pump(opened)
+            alarm = soonest < self._alarm
+            if alarm:
+                self._alarm = soonest
+        if alarm:
+            self._commons.alarms.at(soonest, self._wake_up)
+        for read, error in over:
+            self._end_read(opened, read, error)
+
+    def _wake_up(self) -> None:
+        with self._changed:
+            self._alarm = math.inf
+        self._tend()
+
+    def _drop(self, opened: _Open | None, read: _Read) -> None:
+        """A read waits no more. Call with `_changed` held."""
+        self._waiting.remove(read)
+        if opened is not None:
+            opened.plan.waits.remove(read.wait)
+
+    def _end_read(self, opened: _Open | None, read: _Read, error: BaseException | None) -> None:
+        """A read that waited has its pieces, or an error."""
+        if error is None and opened is not None and not read.forgotten:
+            try:
+                opened.store.read_into(read.offset, read.view)
+            except Lost as lost:
+                self._wait_again(opened, read, lost)
+                return
+            except BaseException as failure:  # noqa: BLE001 - it is theirs who wait
+                error = failure
+        self._ended()
+        read.done(error)
+
+    def _wait_again(self, opened: _Open, read: _Read, lost: Lost) -> None:
+        """A piece had to go just before it was read."""
+        with self._changed:
+            opened.plan.lost(lost.number)
+            self._waiting.append(read)
+            opened.plan.waits.append(read.wait)
+        self._tend()
+
+    def _ended(self) -> None:
+        with self._changed:
+            self._reads -= 1
+            self._changed.notify_all()
+
+    def _ask(self, opened: _Open) -> None:
+        """Has the tracker asked, for all reads that wait just now and found nobody."""
+        with self._changed:
+            reads = list(self._waiting)
+        try:
+            self._holders.ask()
+            self._ask_partial(opened)
+        finally:
+            with self._changed:
+                self._asking = False
+                self._sync(opened.plan)
+                for read in reads:
+                    read.asked = True
+            self._tend()
+
+    def _prepare(self) -> None:
+        """Has the manifest fetched, and the pieces on disk found."""
+        opened, failure, run = None, None, None
         try:
             manifest = fetch_manifest(self._holders, self._commons, self.cid, self.size)
             if not self._holders.rows:
@@ -235,20 +321,30 @@ class Download(Content):
             store = Store(self._commons, manifest)
             plan = Plan(self.size, manifest.piece, store.here, self._holders.not_before)
             plan.windows = self._windows
-            self._sync(plan)
             opened = _Open(store, plan, Receiver(manifest, self._commons.counters))
-        finally:
-            with self._changed:
-                self._preparing, self._opened = False, opened
-                self._changed.notify_all()
-        if store.complete:
-            self._end(store)
-        return opened
+        except BaseException as error:  # noqa: BLE001 - it is theirs who wait
+            failure = error
+        with self._changed:
+            self._preparing, self._opened = False, opened
+            waiting, self._waiting = self._waiting, []
+            here = []
+            if opened is not None:
+                self._sync(opened.plan)
+                here = [read for read in waiting if self._plan_in(opened, read)]
+                run = opened.plan.next(time.monotonic())
+            self._changed.notify_all()
+        for read in here if opened is not None else waiting:
+            self._end_read(opened, read, failure)
+        if opened is not None:
+            if opened.store.complete:
+                self._end(opened.store)
+            self._tend()
+            self._work(opened, run)
 
     def _work(self, opened: _Open, run: Run | None) -> None:
         """A worker: fetches runs until nothing more is wanted."""
         while run is not None:
-            self._fetch(opened, run, self._arrived)
+            self._fetch(opened, run)
             refreshed = time.monotonic() - self._holders.listed > LISTED_FOR
             if refreshed:
                 self._holders.refresh()
@@ -257,9 +353,10 @@ class Download(Content):
                     self._sync(opened.plan)
                 stop = self._commons.closing.is_set()
                 run = None if stop else opened.plan.next(time.monotonic())
+            self._tend()
         self._settled(self)
 
-    def _fetch(self, opened: _Open, run: Run, arrived: Callable[[_Open, VerifiedPiece], None]) -> None:
+    def _fetch(self, opened: _Open, run: Run) -> None:
         """Fetches a run from its holder; whatever happens, the run is over then."""
         began = time.monotonic()
         try:
@@ -267,7 +364,7 @@ class Download(Content):
                 return
             source = self._holders.source(run.holder)
             try:
-                opened.receiver.receive(run, source, lambda piece: arrived(opened, piece))
+                opened.receiver.receive(run, source, lambda piece: self._arrived(opened, piece))
                 self._holders.good(run.holder)
             except Gone as gone:
                 self._ask_pieces(opened, run, source, gone)
@@ -278,38 +375,19 @@ class Download(Content):
         finally:
             with self._changed:
                 opened.plan.ended(run)
-                self._changed.notify_all()
+                self._changed.notify_all()  # `dispose` waits for that
 
     def _arrived(self, opened: _Open, piece: VerifiedPiece) -> None:
-        """A piece is here: those who wait for it go on, then it is written."""
+        """A piece is here: those who waited for it have it, then it is written."""
         opened.store.take(piece)
         with self._changed:
-            opened.plan.arrived(piece.number)
-            self._changed.notify_all()
-        self._write(opened, piece)
-
-    def _arrived_late(self, opened: _Open, piece: VerifiedPiece) -> None:
-        """As `_arrived`, but the thread that fetched it is the reader's, and does not wait until it is written."""
-        opened.store.take(piece)
-        with self._changed:
-            opened.plan.arrived(piece.number)
-            self._changed.notify_all()
-            late = self._late < LATE
-            self._late += late
-        write = self._write_late if late else self._write
-        if not late or not self._commons.submit(self._commons.fetching, lambda: write(opened, piece)):
-            write(opened, piece)
-
-    def _write_late(self, opened: _Open, piece: VerifiedPiece) -> None:
-        try:
-            self._write(opened, piece)
-        finally:
-            with self._changed:
-                self._late -= 1
-                self._changed.notify_all()
-            self._settled(self)
-
-    def _write(self, opened: _Open, piece: VerifiedPiece) -> None:
+            plan = opened.plan
+            plan.arrived(piece.number)
+            over = [read for read in self._waiting if not plan.lacks(read.wait.first, read.wait.end)]
+            for read in over:
+                self._drop(opened, read)
+        for read in over:
+            self._end_read(opened, read, None)
         opened.store.put(piece)
         opened.receiver.give_back(piece)
         if opened.store.complete:
@@ -322,7 +400,6 @@ class Download(Content):
             if opened.store.settle(number):
                 with self._changed:
                     opened.plan.arrived(number)
-                    self._changed.notify_all()
         if doubtful and opened.store.complete:
             self._end(opened.store)
         return bool(doubtful)

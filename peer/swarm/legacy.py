@@ -3,7 +3,7 @@
 The whole file is fetched to a temporary file, and not a byte is given out before its SHA-1 is right. Its manifest is
 computed on the way, so that it can be kept, and shared on, under its cid.
 
-Threading: one reading thread fetches, the others wait on `_changed`, which guards the state and is not held meanwhile.
+Threading: one task fetches, and reads wait for it; `_changed` guards the count of reads.
 """
 
 import logging
@@ -18,9 +18,10 @@ from peer.messages import Kept
 from peer.swarm.commons import Commons, keep_message
 from peer.swarm.content import Content
 from peer.swarm.holders import Holders
+from peer.swarm.pending import Done, Flight, Pending
 from peer.swarm.plan import Window
 from peer.swarm.source import Body, Source, by_path
-from shoal.errors import Gone, Lied, LocalError, Unreachable
+from shoal.errors import Gone, Lied, LocalError
 from shoal.manifest import MAX_SIZE, Manifest, ManifestBuilder
 from shoal.names import SafePath
 from shoal.wire import Entry, PeerRow
@@ -44,15 +45,14 @@ class Legacy(Content):
         self._path, self._entry, self._commons = path, entry, commons
         self._holders = Holders(path, entry, commons)
         self._changed = Condition()
-        self._fetching = False
-        self._heard = 0.0
+        self._flight = Flight(lambda task: commons.submit(commons.fetching, task), self._fetch_whole, self._fill)
         self._fd = -1
         self._reads = 0
 
     @property
     def active(self) -> bool:
         """Whether it is being fetched just now."""
-        return self._fetching
+        return self._flight.under_way
 
     @property
     def partly_here(self) -> bool:
@@ -65,26 +65,40 @@ class Legacy(Content):
             deadline = time.monotonic() + self._commons.config.read_timeout
             self.size = self._holders.first(self._ask_size, deadline)
 
-    def read_into(self, window: Window, offset: int, view: memoryview) -> None:
-        """See `Content.read_into`."""
+    def begin(self, window: Window, offset: int, view: memoryview, done: Done) -> Pending | None:
+        """See `Content.begin`."""
+        self._commons.check_open()
         with self._changed:
             self._reads += 1
+        pending = Pending(offset, view, self._ending(done))
+        if self._fd < 0:
+            self._flight.join(pending)
+            return pending
         try:
-            if self._fd < 0:
-                self._fetch_once()
-            if os.preadv(self._fd, [view], offset) < len(view):
-                raise LocalError("a download's file was cut short by somebody else")
+            self._fill(pending, self._fd)
+        finally:
+            self._ended()
+        return None
+
+    def _ending(self, done: Done) -> Done:
+        def end(error: BaseException | None) -> None:
+            self._ended()
+            done(error)
+
+        return end
+
+    def _ended(self) -> None:
+        with self._changed:
+            self._reads -= 1
+            self._changed.notify_all()
+
+    def _fill(self, pending: Pending, fd: int) -> None:
+        try:
+            got = os.preadv(fd, [pending.view], pending.offset)
         except OSError as error:
             raise LocalError(f"cannot read a download: {error.strerror}") from error
-        finally:
-            with self._changed:
-                self._reads -= 1
-                self._changed.notify_all()
-
-    def wake(self) -> None:
-        """The program ends: waiting reads look at that."""
-        with self._changed:
-            self._changed.notify_all()
+        if got < len(pending.view):
+            raise LocalError("a download's file was cut short by somebody else")
 
     def kept(self, message: Kept) -> None:
         """The scanner's answer. What it does not keep has no name any more; open handles go on with it."""
@@ -110,25 +124,11 @@ class Legacy(Content):
                 raise Gone("no file is so large")
             return body.size
 
-    def _fetch_once(self) -> None:
-        with self._changed:
-            self._heard = time.monotonic()
-            while self._fetching:
-                left = self._heard + 2 * self._commons.config.read_timeout - time.monotonic()
-                if left <= 0 or not self._changed.wait(left):
-                    raise Unreachable("another read of the same file does not end")
-                self._commons.check_open()
-            if self._fd >= 0:
-                return
-            self._fetching = True
-        fd = -1
-        try:
+    def _fetch_whole(self) -> int:
+        if self._fd < 0:
             deadline = time.monotonic() + self._commons.config.read_timeout
-            fd = self._holders.first(self._fetch, deadline)
-        finally:
-            with self._changed:
-                self._fd, self._fetching = fd, False
-                self._changed.notify_all()
+            self._fd = self._holders.first(self._fetch, deadline)
+        return self._fd
 
     def _fetch(self, row: PeerRow, source: Source) -> int:
         """The descriptor of the file, checked. Raises RemoteError; LocalError when there is no room."""
@@ -183,7 +183,6 @@ class Legacy(Content):
             builder.update(view[:got])
             os.write(fd, view[:got])
             left -= got
-            self._heard = time.monotonic()
         return builder.finish()
 
 

@@ -1,10 +1,12 @@
 """An open handle on one version of a file."""
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Self
 
 from peer.swarm.content import Content
+from peer.swarm.pending import Done, Pending
 from shoal.errors import Unreachable
 
 
@@ -47,17 +49,40 @@ class Reader:
             LocalError: this machine's disk fails.
             DataError: the file is larger than can be checked.
         """
+        ended = threading.Lock()
+        ended.acquire()
+        errors: list[BaseException | None] = []
+
+        def done(error: BaseException | None) -> None:
+            errors.append(error)
+            ended.release()
+
+        if self.begin(offset, view, done) is not None:
+            ended.acquire()
+            if (error := errors[0]) is not None:
+                raise error
+        return max(0, min(len(view), self._content.size - offset)) if offset >= 0 else 0
+
+    def begin(self, offset: int, view: memoryview, done: Done) -> Pending | None:
+        """The same without waiting: None if the view is filled; else `done` is told later how it ended.
+
+        It is told, or this raises, what `read_into` raises.
+        """
         size = min(len(view), self._content.size - offset)
         if size <= 0 or offset < 0:
-            return 0
+            return None
         if not self._open:
             raise Unreachable("the file is not open any more")
         began = time.monotonic()
-        try:
-            self._content.read_into(self._window, offset, view[:size])
-            return size
-        finally:
+
+        def end(error: BaseException | None) -> None:
             self._observe(time.monotonic() - began)
+            done(error)
+
+        pending = self._content.begin(self._window, offset, view[:size], end)
+        if pending is None:
+            self._observe(time.monotonic() - began)
+        return pending
 
     def close(self) -> None:
         """Ends the handle; again is harmless."""

@@ -1,20 +1,18 @@
-"""Contents of at most one piece: one request, made by the reading thread itself; in memory until kept.
+"""Contents of at most one piece: one request, however many read it at that moment; in memory until kept.
 
 No manifest is fetched: it is computed from the bytes, and its cid must be the one asked for.
 """
 
-import threading
 import time
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 
 from peer.messages import Kept
 from peer.swarm.commons import Commons, keep_message
 from peer.swarm.content import Content
 from peer.swarm.holders import Holders
+from peer.swarm.pending import Done, Flight, Pending
 from peer.swarm.plan import Window
 from peer.swarm.source import Source, by_cid, by_path
-from shoal.errors import Lied, Unreachable
+from shoal.errors import Lied
 from shoal.manifest import Manifest, manifest_of
 from shoal.names import SafePath
 from shoal.wire import Entry, PeerRow
@@ -23,7 +21,7 @@ from shoal.wire import Entry, PeerRow
 class Small(Content):
     """A content of at most one piece.
 
-    Threading: any thread; the lock guards the fetch under way, on which others wait without it.
+    Threading: any thread; the flight has its own lock.
     """
 
     lingers = False  # what matters is in `Memory`
@@ -33,26 +31,29 @@ class Small(Content):
         self.cid, self.size = entry.cid, entry.size
         self._path, self._entry, self._commons = path, entry, commons
         self._holders = Holders(path, entry, commons)
-        self._lock = threading.Lock()
-        self._flight: Future[bytes] | None = None
+        self._flight = Flight(lambda task: commons.submit(commons.fetching, task), self._fetch, _fill)
         self._kept = False
 
     @property
     def active(self) -> bool:
         """Whether it is being fetched just now."""
-        return self._flight is not None
+        return self._flight.under_way
 
     @property
     def partly_here(self) -> bool:
         """Whether a byte of it is here."""
         return self._commons.memory.get(self.cid, 0) is not None
 
-    def read_into(self, window: Window, offset: int, view: memoryview) -> None:
-        """See `Content.read_into`."""
+    def begin(self, window: Window, offset: int, view: memoryview, done: Done) -> Pending | None:
+        """See `Content.begin`."""
+        self._commons.check_open()
+        pending = Pending(offset, view, done)
         data = self._commons.memory.get(self.cid, 0)
-        if data is None:
-            data = self._fetch_once()
-        view[:] = memoryview(data)[offset : offset + len(view)]
+        if data is not None:
+            _fill(pending, data)
+            return None
+        self._flight.join(pending)
+        return pending
 
     def kept(self, message: Kept) -> None:
         """See `Content.kept`: memory is let go when the last handle is."""
@@ -63,30 +64,6 @@ class Small(Content):
         if self._kept:
             self._commons.memory.drop(self.cid)
         return True
-
-    def _fetch_once(self) -> bytes:
-        with self._lock:
-            flight = self._flight
-            mine = flight is None
-            if flight is None:
-                flight = self._flight = Future()
-        if not mine:
-            # The one that fetches ends by its own deadline; a little later than that something is wrong with it.
-            try:
-                return flight.result(2 * self._commons.config.read_timeout)
-            except FutureTimeout:
-                raise Unreachable("another read of the same file does not end") from None
-        try:
-            data = self._fetch()
-        except BaseException as error:
-            flight.set_exception(error)
-            raise
-        else:
-            flight.set_result(data)
-            return data
-        finally:
-            with self._lock:
-                self._flight = None
 
     def _fetch(self) -> bytes:
         commons = self._commons
@@ -111,3 +88,7 @@ class Small(Content):
         if manifest.cid != self.cid:
             raise Lied(f"{whose} gave other bytes than {self.cid[:12]}")
         return manifest, data
+
+
+def _fill(pending: Pending, data: bytes) -> None:
+    pending.view[:] = memoryview(data)[pending.offset : pending.offset + len(pending.view)]

@@ -14,6 +14,7 @@ from typing import Literal
 
 from peer.layout import Layout
 from peer.messages import Keep, Kept
+from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
 from peer.swarm.commons import Commons, FindHolders
 from peer.swarm.config import SwarmConfig
@@ -81,6 +82,7 @@ class Swarm:
             keeper=Keeper(keep, config.memory, closing),
             fetching=ThreadPoolExecutor(config.threads, "swarm-fetch"),
             checking=ThreadPoolExecutor(1, "swarm-check", initializer=_be_nice),
+            alarms=Alarms(),
             closing=closing,
         )
         self._changed = threading.Condition()
@@ -171,6 +173,7 @@ class Swarm:
             content.wake()
         commons.fetching.shutdown()
         commons.checking.shutdown()
+        commons.alarms.close()
         commons.keeper.close()
         if sweeper is not None:
             sweeper.join()
