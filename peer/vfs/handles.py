@@ -8,6 +8,7 @@ Threading: any thread, any number of reads at a time, until `close`.
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Protocol
 
 from peer.catalogue.tree import File
@@ -15,6 +16,16 @@ from peer.vfs.nodes import FILE, Attributes
 from shoal.errors import Gone, LocalError, Unreachable
 from shoal.names import SafePath, printable
 from shoal.wire import Entry
+
+
+Done = Callable[[BaseException | None], None]
+
+
+class Pending(Protocol):
+    """A read that waits."""
+
+    def forget(self) -> None:
+        """Nobody wants its bytes any more; it ends all the same."""
 
 
 class Reader(Protocol):
@@ -26,6 +37,9 @@ class Reader(Protocol):
 
     def read_into(self, offset: int, view: memoryview) -> int:
         """Fills the view with verified bytes; how many, fewer only at the end. Waits. Raises ShoalError."""
+
+    def begin(self, offset: int, view: memoryview, done: Done) -> Pending | None:
+        """The same without waiting: None if the view is filled, else `done` is told later how it ended."""
 
     def close(self) -> None:
         """Ends it."""
@@ -61,6 +75,13 @@ class Handle(ABC):
     @abstractmethod
     def read_into(self, offset: int, view: memoryview) -> int:
         """Fills the view from `offset` on; how many bytes, fewer only at the end. Raises ShoalError, OSError."""
+
+    def begin(self, offset: int, view: memoryview, done: Done) -> tuple[int, Pending | None]:
+        """The same without waiting for the network: (how many bytes it will be, None if they are here).
+
+        Else `done` is told later, by another thread, how it ended: None, or what `read_into` raises.
+        """
+        return self.read_into(offset, view), None
 
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset` on; as `read_into`."""
@@ -143,10 +164,22 @@ class SwarmHandle(Handle):
         """Raises Gone if nobody has it and it left the network; else as `Reader.read_into`."""
         try:
             return self._reader.read_into(offset, view)
-        except Unreachable:
-            if self._catalogue.listed(self._file.path, self._file.entry.cid):
-                raise
-            raise Gone(f"this version left the network: {printable(self._file.path)}") from None
+        except Unreachable as error:
+            raise self._meant(error) from None
+
+    def begin(self, offset: int, view: memoryview, done: Done) -> tuple[int, Pending | None]:
+        """See `Handle.begin`; what goes wrong is as of `read_into`."""
+        size = max(0, min(len(view), self._reader.size - offset))
+        try:
+            return size, self._reader.begin(offset, view, lambda error: done(error and self._meant(error)))
+        except Unreachable as error:
+            raise self._meant(error) from None
+
+    def _meant(self, error: BaseException) -> BaseException:
+        """Of a version that left the network nobody asks for long: it is gone."""
+        if not isinstance(error, Unreachable) or self._catalogue.listed(self._file.path, self._file.entry.cid):
+            return error
+        return Gone(f"this version left the network: {printable(self._file.path)}")
 
     def close(self) -> None:
         """See `Handle.close`."""

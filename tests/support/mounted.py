@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from peer.mount.libfuse import Mount
 from peer.mount.mounting import current_rows
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
+from peer.swarm.pending import Pending
 from peer.vfs import Vfs
 from shoal.errors import Unreachable
 from shoal.manifest import link_cid, manifest_of
@@ -38,6 +39,23 @@ class FakeReader:
         data = self._swarm.contents[self._key][offset : offset + len(view)]
         view[: len(data)] = data
         return len(data)
+
+    def begin(self, offset: int, view: memoryview, done: Callable[[BaseException | None], None]) -> Pending | None:
+        if self._key not in self._swarm.held or self._swarm.let_go.is_set():
+            self.read_into(offset, view)
+            return None
+        pending = Pending(offset, view, done)
+
+        def wait() -> None:
+            error = None
+            try:
+                self.read_into(offset, view)
+            except BaseException as failure:
+                error = failure
+            done(error)
+
+        threading.Thread(target=wait, daemon=True).start()
+        return pending
 
     def close(self) -> None:
         self._swarm.open_readers -= 1
