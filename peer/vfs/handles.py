@@ -17,8 +17,7 @@ from shoal.errors import Gone, LocalError, Unreachable
 from shoal.names import SafePath, printable
 from shoal.wire import Entry
 
-
-Done = Callable[[BaseException | None], None]
+Done = Callable[[int, BaseException | None], None]
 
 
 class Pending(Protocol):
@@ -38,7 +37,7 @@ class Reader(Protocol):
     def read_into(self, offset: int, view: memoryview) -> int:
         """Fills the view with verified bytes; how many, fewer only at the end. Waits. Raises ShoalError."""
 
-    def begin(self, offset: int, view: memoryview, done: Done) -> Pending | None:
+    def begin(self, offset: int, view: memoryview, done: Callable[[BaseException | None], None]) -> Pending | None:
         """The same without waiting: None if the view is filled, else `done` is told later how it ended."""
 
     def close(self) -> None:
@@ -76,12 +75,19 @@ class Handle(ABC):
     def read_into(self, offset: int, view: memoryview) -> int:
         """Fills the view from `offset` on; how many bytes, fewer only at the end. Raises ShoalError, OSError."""
 
-    def begin(self, offset: int, view: memoryview, done: Done) -> tuple[int, Pending | None]:
-        """The same without waiting for the network: (how many bytes it will be, None if they are here).
+    def begin(self, offset: int, view: memoryview, done: Done) -> "Pending | None":
+        """The same without waiting for the network, and without raising.
 
-        Else `done` is told later, by another thread, how it ended: None, or what `read_into` raises.
+        `done` is told once, at once or later by another thread: how many bytes, and what `read_into` would raise.
+        What waits is returned.
         """
-        return self.read_into(offset, view), None
+        try:
+            got = self.read_into(offset, view)
+        except BaseException as error:  # noqa: BLE001 - it is theirs who asked
+            done(0, error)
+        else:
+            done(got, None)
+        return None
 
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset` on; as `read_into`."""
@@ -167,13 +173,17 @@ class SwarmHandle(Handle):
         except Unreachable as error:
             raise self._meant(error) from None
 
-    def begin(self, offset: int, view: memoryview, done: Done) -> tuple[int, Pending | None]:
+    def begin(self, offset: int, view: memoryview, done: Done) -> Pending | None:
         """See `Handle.begin`; what goes wrong is as of `read_into`."""
         size = max(0, min(len(view), self._reader.size - offset))
         try:
-            return size, self._reader.begin(offset, view, lambda error: done(error and self._meant(error)))
-        except Unreachable as error:
-            raise self._meant(error) from None
+            pending = self._reader.begin(offset, view, lambda error: done(size, error and self._meant(error)))
+        except BaseException as error:  # noqa: BLE001 - it is theirs who asked
+            done(0, self._meant(error))
+            return None
+        if pending is None:
+            done(size, None)
+        return pending
 
     def _meant(self, error: BaseException) -> BaseException:
         """Of a version that left the network nobody asks for long: it is gone."""

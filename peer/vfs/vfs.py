@@ -68,6 +68,10 @@ class Vfs:
         """Has `callback` called after each change of the tree, with no lock held; it must be quick."""
         self._catalogue.changed_by(lambda paths: callback())
 
+    def changed_at(self, callback: Callable[[set[str]], None]) -> None:
+        """Has `callback` called after each change, with the paths that may show something else; it must be quick."""
+        self._catalogue.changed_by(callback)
+
     def find(self, path: str) -> Node | None:
         """What is shown at a path."""
         if path.startswith(STATE_DIR) and (len(path) == len(STATE_DIR) or path[len(STATE_DIR)] == "/"):
@@ -126,6 +130,10 @@ class Vfs:
         if node.entry.link:
             raise OSError(errno.ELOOP, "a link")
         return self._open_here(node) or self._open_there(node)
+
+    def open_waits(self, node: Node) -> bool:
+        """Whether `open` may have to ask a holder."""
+        return isinstance(node, File) and node.entry.size is None
 
     def _open_here(self, file: File) -> Handle | None:
         cid = file.entry.cid

@@ -1,0 +1,64 @@
+"""What the kernel is told unasked: to forget what is not so any more.
+
+Threading: one thread sends, and holds no lock while it does: the kernel may make it wait until a request is answered.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from peer.mount import protocol
+from peer.mount.table import Table
+
+log = logging.getLogger(__name__)
+
+
+class Notices:
+    """Tells the kernel about paths that changed; what changes meanwhile is told together."""
+
+    def __init__(self, table: Table, write: Callable[[bytes], bool]) -> None:
+        self._table, self._write = table, write
+        self._changed = threading.Condition()
+        self._paths: set[str] = set()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="mount-notices", daemon=True)
+
+    def start(self) -> None:
+        """Begins to tell."""
+        self._thread.start()
+
+    def changed(self, paths: set[str]) -> None:
+        """These paths may show something else now. Quick."""
+        with self._changed:
+            self._paths |= paths
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Tells nothing more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread.ident is not None:
+            self._thread.join(1.0)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._paths and not self._closed:
+                    self._changed.wait()
+                if self._closed:
+                    return
+                paths, self._paths = self._paths, set()
+            try:
+                self._tell(paths)
+            except Exception:  # without this thread nothing new would ever show
+                log.exception("the kernel could not be told of changes")
+
+    def _tell(self, paths: set[str]) -> None:
+        told = self._table.review(paths)
+        for parent, name in told.entries:
+            self._write(protocol.inval_entry(parent, name))
+        for node in told.attributes:
+            self._write(protocol.inval_inode(node, -1))
+        for node in told.directories:
+            self._write(protocol.inval_inode(node, 0))

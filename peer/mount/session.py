@@ -1,0 +1,132 @@
+"""One mount's conversation with the kernel: what both can do is agreed, requests are read and answered, until the end.
+
+Threading: some threads read requests, one after the other each, and answer them; none of them waits for the network.
+"""
+
+import errno
+import logging
+import os
+import threading
+from collections.abc import Callable
+
+from peer.mount import protocol
+from peer.mount.protocol import BadMessage, Init, Op, Request, fixed
+
+THREADS = 4
+BACKGROUND = 4096
+WANTED = (
+    Init.ASYNC_READ
+    | Init.BIG_WRITES
+    | Init.DO_READDIRPLUS
+    | Init.READDIRPLUS_AUTO
+    | Init.ASYNC_DIO
+    | Init.PARALLEL_DIROPS
+    | Init.ABORT_ERROR
+    | Init.MAX_PAGES
+    | Init.CACHE_SYMLINKS
+    | Init.EXPLICIT_INVAL_DATA
+    | Init.DIRECT_IO_ALLOW_MMAP
+)
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """A conversation over a descriptor: `/dev/fuse`'s, or a socket's in tests."""
+
+    def __init__(self, fd: int, answer: Callable[[Request], None]) -> None:
+        """`answer` is called with each request after the first, by any of the threads."""
+        self._fd, self._answer = fd, answer
+        self._threads: list[threading.Thread] = []
+        self._greeted = threading.Event()
+        self.minor = 0
+        self.features = Init(0)
+        """What both can do; known once `start` returned."""
+
+    def start(self, timeout: float) -> bool:
+        """Begins; whether the kernel said hello in time."""
+        for number in range(THREADS):
+            thread = threading.Thread(target=self._run, name=f"mount-{number}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+            if number == 0 and not self._greeted.wait(timeout):
+                return False
+        return True
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests are still read."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it has ended; whether it has."""
+        for thread in self._threads:
+            thread.join(timeout)
+        return not self.alive
+
+    def write(self, head: bytes, data: bytes | memoryview = b"") -> bool:
+        """Gives the kernel a message; False if it does not want it any more (interrupted, forgotten, unmounted)."""
+        try:
+            if len(data):
+                os.writev(self._fd, (head, data))
+            else:
+                os.write(self._fd, head)
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ENOTCONN, errno.EPIPE):
+                log.error("the kernel refuses an answer: %s", error)
+            return False
+        return True
+
+    def _run(self) -> None:
+        buffer = memoryview(bytearray(protocol.BUFFER))
+        while True:
+            try:
+                length = os.readv(self._fd, (buffer,))
+            except OSError as error:
+                if error.errno in (errno.EINTR, errno.EAGAIN, errno.ENOENT):  # a request that was taken back
+                    continue
+                if error.errno not in (errno.ENODEV, errno.ECONNABORTED):
+                    log.error("the kernel cannot be heard any more: %s", error)
+                return
+            if not length:
+                return
+            try:
+                request = protocol.parse(buffer[:length])
+            except BadMessage as error:
+                log.error("what the kernel says is not understood: %s", error)
+                continue
+            if request.opcode == Op.INIT:
+                self._greet(request)
+            elif request.opcode == Op.DESTROY:
+                self.write(protocol.answer(request.unique))
+            else:
+                self._answer(request)
+
+    def _greet(self, request: Request) -> None:
+        """Agrees on what both can do; once."""
+        if self._greeted.is_set():
+            self.write(protocol.failure(request.unique, errno.EIO))
+            return
+        try:
+            major, minor, read_ahead, low = fixed(protocol.INIT_IN_SHORT, request.body)
+        except BadMessage:
+            self.write(protocol.failure(request.unique, errno.EPROTO))
+            return
+        if major > protocol.KERNEL_VERSION:  # it says hello again, in our version
+            self.write(protocol.answer(request.unique, protocol.INIT_OUT.pack(protocol.KERNEL_VERSION, *(0,) * 12)))
+            return
+        if (major, minor) < (protocol.KERNEL_VERSION, protocol.OLDEST_MINOR):
+            log.error("this kernel speaks FUSE %d.%d, which is too old: run with --fuse libfuse", major, minor)
+            self.write(protocol.failure(request.unique, errno.EPROTO))
+            return
+        offered = Init(low)
+        if offered & Init.INIT_EXT and len(request.body) >= protocol.INIT_IN.size:
+            offered |= Init(fixed(protocol.INIT_IN, request.body)[4] << 32)
+        self.minor, self.features = min(minor, protocol.NEWEST_MINOR), offered & (WANTED | Init.INIT_EXT)
+        flags = int(self.features)
+        background = BACKGROUND
+        body = protocol.INIT_OUT.pack(
+            *(protocol.KERNEL_VERSION, self.minor, read_ahead, flags & 0xFFFFFFFF, background, background * 3 // 4),
+            *(protocol.PAGE, 1, protocol.MAX_READ // protocol.PAGE, 0, flags >> 32, 0, 0),
+        )
+        self.write(protocol.answer(request.unique, body))
+        self._greeted.set()

@@ -1,0 +1,208 @@
+"""The kernel's nodes: which number stands for which version of which path, and for how long.
+
+A node is (path, version, turn): a path that shows another version is another
+node, and a version that comes back is a new node too. So what the kernel
+caches of a node never changes, but for a directory's names and times, and a
+file's times and mode. A number is used once in a mount's life. A node lives
+until the kernel has forgotten it as often as it was told of it.
+
+When paths changed, `review` tells what the kernel must be told to forget:
+
+- a name that shows another node, or a first one (the kernel may know that there
+  is none), or none any more;
+- the attributes of a node that stayed the same but for its times or mode;
+- the names and times of each directory above.
+
+Where versions clash a change shows at other names too, all of which have a
+`~` in them; those that the kernel may know of are remembered by folder.
+
+Threading: every method takes the lock; `find` is called with it held, answers
+from memory and takes no lock of a caller. What is returned is never changed,
+but for `Known`'s fields that say so.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from peer.mount.protocol import ROOT
+from peer.vfs import Node, version_of
+
+BESIDE = 4096
+"""Names with a `~` that are remembered of one folder; what is not there is not told for long beyond that."""
+
+_DIRECTORY = "directory"
+
+
+class Stale(Exception):
+    """The kernel asks by a number that stands for nothing any more."""
+
+
+class Known:
+    """A node that the kernel knows. `node` is what the vfs has for it, the newest; guarded by the table's lock."""
+
+    __slots__ = ("cached", "current", "id", "lookups", "node", "path", "turn", "version")
+
+    def __init__(self, id: int, path: str, node: Node, version: str) -> None:
+        self.id, self.path, self.node, self.version = id, path, node, version
+        self.lookups = 0
+        self.current = True
+        """Whether its path shows it."""
+        self.turn = 0
+        """Of a directory: counts its changes."""
+        self.cached = -1
+        """Of a directory: the turn whose listing the kernel may have in its cache."""
+
+
+@dataclass
+class Forgotten:
+    """What the kernel must be told: (parent's id, name) whose entry, ids whose attributes, directories whose all."""
+
+    entries: list[tuple[int, bytes]]
+    attributes: list[int]
+    directories: list[int]
+
+
+class Table:
+    """The nodes that the kernel knows."""
+
+    def __init__(self, root: Node, find: Callable[[str], Node | None]) -> None:
+        self._find = find
+        self._lock = threading.Lock()
+        self._root = Known(ROOT, "", root, _version(root))
+        self._root.lookups = 1
+        self._ids: dict[int, Known] = {ROOT: self._root}
+        self._paths: dict[str, Known] = {"": self._root}
+        self._beside: dict[str, set[str]] = {}
+        self._next = ROOT + 1
+
+    def __len__(self) -> int:
+        """How many nodes there are, the root among them."""
+        return len(self._ids)
+
+    def known(self, id: int) -> Known:
+        """The node of a number. Raises Stale."""
+        found = self._ids.get(id)
+        if found is None:
+            raise Stale
+        return found
+
+    def look_up(self, path: str) -> Known | None:
+        """The node for what a path shows; the kernel is about to be told of it, or that nothing is there."""
+        with self._lock:
+            node = self._find(path)
+            return None if node is None else self._enter(path, node)
+
+    def enter(self, folder: Known, turn: int, children: Iterable[tuple[str, Node]]) -> list[Known | None]:
+        """The same for some children of a directory that were found when it was at this turn."""
+        with self._lock:
+            paths = [(_join(folder.path, name), node) for name, node in children]
+            if folder.turn == turn:
+                return [self._enter(path, node) for path, node in paths]
+            # Something changed since, and the kernel was told so before: what is told now must be true now.
+            found = [(path, self._find(path)) for path, _ in paths]
+            return [None if node is None else self._enter(path, node) for path, node in found]
+
+    def _enter(self, path: str, node: Node) -> Known:
+        known, version = self._paths.get(path), _version(node)
+        if known is None or known.version != version:
+            if known is not None:
+                known.current = False
+            known = Known(self._next, path, node, version)
+            self._next += 1
+            self._ids[known.id] = self._paths[path] = known
+            self._remember(path)
+        known.node = node
+        known.lookups += 1
+        return known
+
+    def keeps_listing(self, folder: Known) -> bool:
+        """Whether what the kernel may have cached of a directory's listing is what it lists now."""
+        with self._lock:
+            return folder.cached == folder.turn
+
+    def listed(self, folder: Known, turn: int | None) -> None:
+        """A directory was listed as it was at this turn, or not at all, as far as the kernel may have it cached."""
+        with self._lock:
+            if turn is not None:
+                folder.cached = turn
+
+    def absent(self, path: str) -> bool:
+        """The kernel is about to be told that nothing is there; whether it may believe that for long."""
+        with self._lock:
+            return self._remember(path)
+
+    def forget(self, id: int, lookups: int) -> bool:
+        """The kernel forgets a node so many times; whether it does not know it any more."""
+        with self._lock:
+            known = self._ids.get(id)
+            if known is None or known is self._root:
+                return False
+            known.lookups -= lookups
+            if known.lookups > 0:
+                return False
+            del self._ids[id]
+            if self._paths.get(known.path) is known:
+                del self._paths[known.path]
+                if known.version == _DIRECTORY:
+                    self._beside.pop(known.path, None)
+            return True
+
+    def review(self, paths: Iterable[str]) -> Forgotten:
+        """What the kernel must forget after these paths changed."""
+        told = Forgotten([], [], [])
+        above: set[str] = set()
+        with self._lock:
+            for path in self._concerned(paths, above):
+                self._review(path, told)
+            for path in above:
+                known = self._paths.get(path)
+                if known is not None:
+                    known.turn += 1
+                    told.directories.append(known.id)
+        return told
+
+    def _concerned(self, paths: Iterable[str], above: set[str]) -> set[str]:
+        """The paths at which something else may show now; collects the directories above them."""
+        concerned: set[str] = set()
+        for path in paths:
+            while path:
+                concerned.add(path)
+                path = path.rpartition("/")[0]
+                if path in above:
+                    break
+                above.add(path)
+                concerned.update(_join(path, name) for name in self._beside.get(path, ()))
+        return concerned
+
+    def _review(self, path: str, told: Forgotten) -> None:
+        folder, _, name = path.rpartition("/")
+        parent, known, node = self._paths.get(folder), self._paths.get(path), self._find(path)
+        if known is not None:
+            if node is not None and _version(node) == known.version:
+                if known.version != _DIRECTORY:
+                    known.node = node
+                    told.attributes.append(known.id)
+                return
+            known.current = False
+            del self._paths[path]
+        if parent is not None:
+            told.entries.append((parent.id, name.encode()))
+
+    def _remember(self, path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        if "~" not in name:
+            return True
+        names = self._beside.setdefault(folder, set())
+        if len(names) >= BESIDE and name not in names:
+            return False
+        names.add(name)
+        return True
+
+
+def _version(node: Node) -> str:
+    return version_of(node) or _DIRECTORY
+
+
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
