@@ -97,7 +97,7 @@ def _mounted_at(point: str) -> MountRow | None:
 
 def _is_dead(point: str) -> bool:
     try:
-        os.stat(point)
+        os.statvfs(point)  # the kernel remembers what `stat` says of it
     except OSError as error:
         return error.errno == errno.ENOTCONN
     return False

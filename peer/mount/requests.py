@@ -36,6 +36,8 @@ PLUS = Struct("=4QII6Q10IQQII")
 _NOBODY = ENTRY.pack(*(0,) * 22)
 _UNKNOWN = 0xFFFFFFFF
 """The inode number of what is listed and was never looked up."""
+ROOT_VALID = (1, 0)
+"""The root of a mount whose program is gone must not look alive."""
 _SENT_BACK = 4096
 _DOTS = ((".", S_IFDIR), ("..", S_IFDIR))
 
@@ -155,11 +157,20 @@ class Requests:
         """How long the kernel may believe a node, in seconds and nanoseconds."""
         if known.path.startswith(STATE_DIR):  # nobody tells when something changes there
             return NOT_AT_ALL
-        return FOREVER
+        return FOREVER if known.id != protocol.ROOT else ROOT_VALID
+
+    def _seen(self, known: Known) -> tuple[tuple[int, int], Attributes]:
+        """A node's attributes, and how long they may be believed: an own file that is open is as it is on disk."""
+        if known.handles:
+            with self._lock:
+                followed = known.handles[-1] if known.handles and known.handles[-1].follows else None
+                if followed is not None:
+                    return NOT_AT_ALL, followed.attributes
+        return self._valid(known), self._vfs.attributes(known.node)
 
     def _entry(self, known: Known) -> tuple[int, ...]:
-        seconds, rest = self._valid(known)
-        return known.id, 0, seconds, seconds, rest, rest, *self._attr(known, self._vfs.attributes(known.node))
+        (seconds, rest), (attr_seconds, attr_rest), attributes = self._valid(known), *self._seen(known)
+        return known.id, 0, seconds, attr_seconds, rest, attr_rest, *self._attr(known, attributes)
 
     def _child(self, request: Request, name: bytes) -> str:
         folder = self._table.known(request.node)
@@ -185,7 +196,8 @@ class Requests:
 
     def _getattr(self, request: Request) -> bytes:
         known = self._table.known(request.node)
-        return ATTRIBUTES.pack(*self._valid(known), *self._attr(known, self._vfs.attributes(known.node)))
+        valid, attributes = self._seen(known)
+        return ATTRIBUTES.pack(*valid, *self._attr(known, attributes))
 
     def _readlink(self, request: Request) -> bytes:
         return os.fsencode(self._vfs.readlink(self._table.known(request.node).node))
@@ -305,7 +317,7 @@ class Requests:
                 self._write(protocol.answer(unique, body), b"")
             else:
                 number, *_ = protocol.OPEN_OUT.unpack(body)
-                self._files.pop(number).handle.close()
+                self._close(number)
 
         self._later(bind)
 
@@ -323,8 +335,21 @@ class Requests:
     def _bind(self, known: Known, flags: int) -> bytes:
         handle = self._vfs.open(known.node, flags)
         number = next(self._numbers)
-        self._files[number] = OpenFile(handle, known)
-        return protocol.OPEN_OUT.pack(number, Open.DIRECT_IO if handle.direct else Open.KEEP_CACHE, 0)
+        with self._lock:
+            same = not known.handles or known.handles[-1].source == handle.source
+            if same:
+                known.handles.append(handle)
+                self._files[number] = OpenFile(handle, known)
+        if not same:  # a file on this disk that was replaced, and the index does not know: another node
+            handle.close()
+            self._table.renew(known)
+            raise Stale
+        if handle.follows or self._vfs.open_waits(known.node):
+            self._write(protocol.inval_inode(known.id, -1), b"")  # what the kernel believes of it may be wrong
+        if handle.direct:
+            return protocol.OPEN_OUT.pack(number, Open.DIRECT_IO, 0)
+        keep, known.unsettled = not known.unsettled, False
+        return protocol.OPEN_OUT.pack(number, Open.KEEP_CACHE if keep else 0, 0)
 
     def _read(self, request: Request) -> None:
         number, offset, size, *_ = fixed(protocol.READ_IN, request.body)
@@ -353,8 +378,16 @@ class Requests:
 
     def _release(self, request: Request) -> bytes:
         number, *_ = fixed(protocol.RELEASE_IN, request.body)
-        self._files.pop(number).handle.close()
+        self._close(number)
         return b""
+
+    def _close(self, number: int) -> None:
+        with self._lock:
+            file = self._files.pop(number)
+            file.known.handles.remove(file.handle)
+        if not file.handle.direct and not file.handle.settled:
+            file.known.unsettled = True  # what was read may have been something else
+        file.handle.close()
 
     # What waits
 

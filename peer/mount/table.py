@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from peer.mount.protocol import ROOT
-from peer.vfs import Node, version_of
+from peer.vfs import Handle, Node, version_of
 
 BESIDE = 4096
 """Names with a `~` that are remembered of one folder; what is not there is not told for long beyond that."""
@@ -41,7 +41,7 @@ class Stale(Exception):
 class Known:
     """A node that the kernel knows. `node` is what the vfs has for it, the newest; guarded by the table's lock."""
 
-    __slots__ = ("cached", "current", "id", "lookups", "node", "path", "turn", "version")
+    __slots__ = ("cached", "current", "handles", "id", "lookups", "node", "path", "turn", "unsettled", "version")
 
     def __init__(self, id: int, path: str, node: Node, version: str) -> None:
         self.id, self.path, self.node, self.version = id, path, node, version
@@ -52,6 +52,10 @@ class Known:
         """Of a directory: counts its changes."""
         self.cached = -1
         """Of a directory: the turn whose listing the kernel may have in its cache."""
+        self.handles: list[Handle] = []
+        """Those that are open on it, all of one source; guarded by who opens them."""
+        self.unsettled = False
+        """Whether the kernel's cache may hold other bytes than the version's."""
 
 
 @dataclass
@@ -131,6 +135,13 @@ class Table:
         """The kernel is about to be told that nothing is there; whether it may believe that for long."""
         with self._lock:
             return self._remember(path)
+
+    def renew(self, known: Known) -> None:
+        """What the path shows is another node from now on, though the version is the same."""
+        with self._lock:
+            known.current = False
+            if self._paths.get(known.path) is known:
+                del self._paths[known.path]
 
     def forget(self, id: int, lookups: int) -> bool:
         """The kernel forgets a node so many times; whether it does not know it any more."""

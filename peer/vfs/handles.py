@@ -63,6 +63,8 @@ class Handle(ABC):
     """Where they come from: two handles of one source read the same at any time, whatever becomes of it."""
     direct = False
     """Whether nothing of it may be cached."""
+    follows = False
+    """Whether its attributes change with a file on this disk."""
     fd = -1
     """A descriptor that can be read in place of `read`, or -1."""
 
@@ -119,6 +121,7 @@ class DiskHandle(Handle):
         self.version = version if (now.st_size, now.st_mtime_ns) == hashed else f"disk {now.st_ino} {now.st_mtime_ns}"
         self.direct = self.version != version
         self.source = f"disk {now.st_dev} {now.st_ino}" if own else version
+        self.follows = own
 
     @property
     def attributes(self) -> Attributes:
