@@ -7,9 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from peer.mount.backing import Backings
 from peer.mount.device import open_mounted
 from peer.mount.mounting import check_mountpoint, tune, unmount
 from peer.mount.notices import Notices
+from peer.mount.protocol import Init
 from peer.mount.requests import Requests
 from peer.mount.session import Session
 from peer.mount.table import Table
@@ -38,7 +40,10 @@ class KernelMount:
     def mode(self) -> str:
         """How it is mounted."""
         session = self._session
-        return f"kernel 7.{session.minor}" if session is not None else "kernel"
+        if session is None or self._requests.backings is None:
+            return "kernel"
+        why = self._requests.backings.why_not
+        return f"kernel 7.{session.minor}, {f'no passthrough: {why}' if why else 'passthrough'}"
 
     @property
     def alive(self) -> bool:
@@ -58,12 +63,15 @@ class KernelMount:
         self._table = Table(root, self._vfs.find)
         self._fd = open_mounted(self._point)
         self._opening = ThreadPoolExecutor(_OPENING, "mount-open")
-        session = self._session = Session(self._fd, lambda request: self._requests.answer(request))
+        session = self._session = Session(
+            self._fd, lambda request: self._requests.answer(request), passthrough=os.geteuid() == 0
+        )
         self._requests = Requests(self._vfs, self._table, session.write, self._opening.submit)
         self._notices = Notices(self._table, session.write)
         if not session.start(_STARTING):
             unmount(self._point, 0, session.wait)
             raise LocalError(f"{printable(self._point)} cannot be mounted: the kernel does not answer")
+        self._requests.backings = Backings(self._fd, Init.PASSTHROUGH in session.features)
         self._notices.start()
         self._vfs.changed_at(self._notices.changed)
         self._device = os.stat(self._point).st_dev

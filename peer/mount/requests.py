@@ -19,6 +19,7 @@ from stat import S_IFDIR, S_ISREG
 from struct import Struct
 
 from peer.mount import protocol
+from peer.mount.backing import Backings
 from peer.mount.errnos import answer as errno_for
 from peer.mount.protocol import FOREVER, NOT_AT_ALL, BadMessage, Op, Open, Request, fixed
 from peer.mount.table import Known, Stale, Table
@@ -48,6 +49,8 @@ class OpenFile:
 
     handle: Handle
     known: Known
+    backing: int
+    """Its backing's id, 0 if it has none."""
 
 
 @dataclass(eq=False)
@@ -78,6 +81,8 @@ class Requests:
         self._parked: dict[int, Parked] = {}
         self._sent_back: OrderedDict[tuple[int, int], None] = OrderedDict()
         self._numbers = count(1)
+        self.backings: Backings | None = None
+        """Set before the first OPEN, where files can be passed through."""
         self._uid, self._gid = os.getuid(), os.getgid()
         self._calls: dict[int, Callable[[Request], bytes]] = {
             Op.LOOKUP: self._lookup,
@@ -338,14 +343,17 @@ class Requests:
         with self._lock:
             same = not known.handles or known.handles[-1].source == handle.source
             if same:
+                backing = self.backings.take(known, handle) if self.backings is not None else 0
                 known.handles.append(handle)
-                self._files[number] = OpenFile(handle, known)
+                self._files[number] = OpenFile(handle, known, backing)
         if not same:  # a file on this disk that was replaced, and the index does not know: another node
             handle.close()
             self._table.renew(known)
             raise Stale
         if handle.follows or self._vfs.open_waits(known.node):
             self._write(protocol.inval_inode(known.id, -1), b"")  # what the kernel believes of it may be wrong
+        if backing:
+            return protocol.OPEN_OUT.pack(number, Open.PASSTHROUGH, backing)
         if handle.direct:
             return protocol.OPEN_OUT.pack(number, Open.DIRECT_IO, 0)
         keep, known.unsettled = not known.unsettled, False
@@ -385,6 +393,8 @@ class Requests:
         with self._lock:
             file = self._files.pop(number)
             file.known.handles.remove(file.handle)
+            if file.backing and self.backings is not None:
+                self.backings.give_back(file.known)
         if not file.handle.direct and not file.handle.settled:
             file.known.unsettled = True  # what was read may have been something else
         file.handle.close()

@@ -33,9 +33,13 @@ log = logging.getLogger(__name__)
 class Session:
     """A conversation over a descriptor: `/dev/fuse`'s, or a socket's in tests."""
 
-    def __init__(self, fd: int, answer: Callable[[Request], None]) -> None:
-        """`answer` is called with each request after the first, by any of the threads."""
+    def __init__(self, fd: int, answer: Callable[[Request], None], passthrough: bool) -> None:
+        """`answer` is called with each request after the first, by any of the threads.
+
+        `passthrough`: whether files may be passed through, where the kernel can.
+        """
         self._fd, self._answer = fd, answer
+        self._wanted = WANTED | (Init.PASSTHROUGH if passthrough else Init(0))
         self._threads: list[threading.Thread] = []
         self._greeted = threading.Event()
         self.minor = 0
@@ -121,12 +125,12 @@ class Session:
         offered = Init(low)
         if offered & Init.INIT_EXT and len(request.body) >= protocol.INIT_IN.size:
             offered |= Init(fixed(protocol.INIT_IN, request.body)[4] << 32)
-        self.minor, self.features = min(minor, protocol.NEWEST_MINOR), offered & (WANTED | Init.INIT_EXT)
-        flags = int(self.features)
-        background = BACKGROUND
+        self.minor, self.features = min(minor, protocol.NEWEST_MINOR), offered & (self._wanted | Init.INIT_EXT)
+        flags, background = int(self.features), BACKGROUND
+        depth = int(Init.PASSTHROUGH in self.features)
         body = protocol.INIT_OUT.pack(
             *(protocol.KERNEL_VERSION, self.minor, read_ahead, flags & 0xFFFFFFFF, background, background * 3 // 4),
-            *(protocol.PAGE, 1, protocol.MAX_READ // protocol.PAGE, 0, flags >> 32, 0, 0),
+            *(protocol.PAGE, 1, protocol.MAX_READ // protocol.PAGE, 0, flags >> 32, depth, 0),
         )
         self.write(protocol.answer(request.unique, body))
         self._greeted.set()
