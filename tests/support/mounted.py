@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from peer.catalogue.catalogue import Catalogue
-from peer.mount.libfuse import Mount
+import os
+from peer.mount.kernel import KernelMount
+from peer.mount.libfuse import Mount as _M
+Mount = KernelMount if os.environ.get("KM") else _M
 from peer.mount.mounting import current_rows
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
