@@ -8,11 +8,10 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import Literal
 
 import click
 
-from peer.config import PeerConfig
+from peer.config import Fuse, PeerConfig
 from peer.identity import lock
 from peer.layout import Layout
 from peer.mount.mounting import check_apart, check_mountpoint
@@ -53,7 +52,7 @@ _STOP_WITHIN = 4.5  # seconds; the promise is 5
     type=click.Choice(["auto", "kernel", "libfuse"]),
     default="auto",
     show_default=True,
-    help="How to mount. This version has libfuse only.",
+    help="How to mount: by the kernel's protocol, or by libfuse where that cannot be.",
 )
 @click.option("--no-mount", is_flag=True, help="Share and serve only; MOUNT may be left out.")
 @click.option("--mkdir", is_flag=True, help="Make LOCAL and MOUNT where they do not exist.")
@@ -70,7 +69,7 @@ def command(
     token_file: Path | None,
     open_: bool,
     allow_host: tuple[str, ...],
-    fuse: Literal["auto", "kernel", "libfuse"],
+    fuse: Fuse,
     no_mount: bool,
     mkdir: bool,
 ) -> int:
@@ -79,8 +78,6 @@ def command(
     SERVER is the tracker's host:port, or several, separated by commas.
     """
     mount, local_port = _mount_and_port(rest, no_mount)
-    if fuse == "kernel":
-        raise UsageError("--fuse kernel is not in this version: use auto or libfuse")
     local, mount = local.absolute(), None if mount is None or no_mount else mount.absolute()
     if port is not None and local_port is not None and port != local_port:
         raise UsageError(f"two data ports: --port {port} and LOCAL-PORT {local_port}; give one")

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+Fuse = Literal["auto", "kernel", "libfuse"]
+"""How to mount."""
+
 
 @dataclass(frozen=True)
 class PeerConfig:
@@ -29,4 +32,4 @@ class PeerConfig:
     open: bool = False
     """Changes need no token anywhere."""
     allowed_hosts: tuple[str, ...] = ()
-    fuse: Literal["auto", "kernel", "libfuse"] = "auto"
+    fuse: Fuse = "auto"

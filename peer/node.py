@@ -31,7 +31,7 @@ from peer.http.serve import HttpPort
 from peer.identity import load_identity, next_epoch
 from peer.layout import Layout
 from peer.messages import Changed, Forget, Forgot, Kept, Opened, Progress, Rescan, Served, Skipped, ToPeer, ToScanner
-from peer.mount.libfuse import Mount
+from peer.mount.adapters import Mount, start_mount
 from peer.process import Helper
 from peer.progress import ScanProgress
 from peer.share.local import LocalFiles
@@ -159,9 +159,8 @@ class Node:
         self._wait_for_catalogue(follower, stop)
 
         if config.mount is not None and not stop.is_set():
-            self._mount = Mount(vfs, config.mount, swarm.close)
+            self._mount = start_mount(config.fuse, vfs, config.mount, swarm.close)
             self._running.callback(self._mount.stop)
-            self._mount.start()
             status.mounted = self._mount.mode
         self._register(data_url, http_url)
         return [data_url, http_url]

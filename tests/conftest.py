@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from peer.config import Fuse
 from tests.support import sweep
 from tests.support.cluster import Cluster
 from tests.support.patience import TooLate, until
@@ -27,6 +28,13 @@ def clean_machine() -> Iterator[None]:
     except TooLate:
         left = sweep.left_behind() + [f"thread: {thread.name}" for thread in running()]
         raise AssertionError(f"left behind: {left}") from None
+
+
+@pytest.fixture(scope="module", params=["kernel", "libfuse"])
+def fuse(request: pytest.FixtureRequest) -> Fuse:
+    """Each of the adapters, in turn: what holds on one mount holds on the other."""
+    adapter: Fuse = request.param
+    return adapter
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 log = logging.getLogger(__name__)
 
 
-class Mount:
+class LibfuseMount:
     """A mounted vfs."""
 
     def __init__(self, vfs: Vfs, mountpoint: Path, unblock: Callable[[], object] = lambda: None) -> None:

@@ -8,7 +8,7 @@ go through the page cache all the same, and fill it. So:
 - **Pin.** While a path is open, its attributes are those of what is open, and
   every handle on it is of the same source. A path that shows another version,
   or none, is *moved*: the old inode is given a hidden path in libfuse's table
-  (`libfuse.Mount` does that), keeps its pin there, and the path is free. The
+  (`libfuse.LibfuseMount` does that), keeps its pin there, and the path is free. The
   next lookup makes a new inode, and both versions are read at full speed, each
   with its own cache and size. The pin is known by both paths while libfuse
   moves it: whoever asks by either is told of what is open.

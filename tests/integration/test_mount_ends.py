@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from peer.config import Fuse
 from peer.mount import binding
+from peer.mount.adapters import start_mount
 from peer.mount.binding import _loads
-from peer.mount.libfuse import Mount
 from peer.mount.mounting import check_apart, check_mountpoint
 from shoal.errors import LocalError, UsageError
 from tests.support import sweep
@@ -36,7 +37,7 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.support.mounted import mounted
-with mounted(Path(sys.argv[1])) as (net, point):
+with mounted(Path(sys.argv[1]), sys.argv[2]) as (net, point):
     net.remote("file", b"data")
     print("ready", flush=True)
     if sys.stdin.readline() == "new\\n":
@@ -53,10 +54,10 @@ def directory() -> Iterator[Path]:
     sweep.take_away(str(made))
 
 
-def program(directory: Path, *before: str, **environ: str) -> "subprocess.Popen[str]":
+def program(directory: Path, fuse: Fuse, *before: str, **environ: str) -> "subprocess.Popen[str]":
     """A process that mounts at `directory/mount`; a line "new" replaces the file, any other ends it."""
     process = subprocess.Popen(
-        [*before, sys.executable, "-c", PROGRAM.format(root=ROOT), str(directory)],
+        [*before, sys.executable, "-c", PROGRAM.format(root=ROOT), str(directory), fuse],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -67,12 +68,11 @@ def program(directory: Path, *before: str, **environ: str) -> "subprocess.Popen[
     return process
 
 
-def test_ends_while_readers_wait(directory: Path) -> None:
+def test_ends_while_readers_wait(directory: Path, fuse: Fuse) -> None:
     (directory / "mount").mkdir()
     with network(directory) as net:
         net.swarm.held.add(net.remote("held", b"x" * 1000).cid)
-        mount = Mount(net.vfs, directory / "mount", net.swarm.close)
-        mount.start()
+        mount = start_mount(fuse, net.vfs, directory / "mount", net.swarm.close)
         readers = [
             subprocess.Popen(["cat", directory / "mount/held"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             for _ in range(5)
@@ -87,13 +87,12 @@ def test_ends_while_readers_wait(directory: Path) -> None:
             assert reader.returncode == 1
 
 
-def test_ends_while_a_reader_never_gets_an_answer_and_a_directory_is_in_use(directory: Path) -> None:
+def test_ends_while_a_reader_never_gets_an_answer_and_a_directory_is_in_use(directory: Path, fuse: Fuse) -> None:
     """As when nothing can unblock it: the connection is ended."""
     (directory / "mount").mkdir()
     with network(directory) as net:
         net.swarm.held.add(net.remote("dir/held", b"x" * 1000).cid)
-        mount = Mount(net.vfs, directory / "mount")
-        mount.start()
+        mount = start_mount(fuse, net.vfs, directory / "mount")
         reader = subprocess.Popen(["sh", "-c", 'cd "$1"; cat held; exec sleep 60', "sh", directory / "mount/dir"])
         try:
             until(lambda: len(net.swarm.reads) >= 1, 5, "it waits")
@@ -109,18 +108,17 @@ def test_ends_while_a_reader_never_gets_an_answer_and_a_directory_is_in_use(dire
             reader.wait(5)
 
 
-def test_taken_away_by_another_hand(directory: Path) -> None:
+def test_taken_away_by_another_hand(directory: Path, fuse: Fuse) -> None:
     (directory / "mount").mkdir()
     with network(directory) as net:
-        mount = Mount(net.vfs, directory / "mount")
-        mount.start()
+        mount = start_mount(fuse, net.vfs, directory / "mount")
         subprocess.run(["umount", directory / "mount"], check=True)
         assert mount.wait(5) and not mount.alive
         mount.stop()
 
 
-def test_a_killed_programs_mount_is_cleaned_by_the_next(directory: Path) -> None:
-    process = program(directory)
+def test_a_killed_programs_mount_is_cleaned_by_the_next(directory: Path, fuse: Fuse) -> None:
+    process = program(directory, fuse)
     assert (directory / "mount/file").read_bytes() == b"data"
     process.kill()
     process.communicate()
@@ -129,8 +127,8 @@ def test_a_killed_programs_mount_is_cleaned_by_the_next(directory: Path) -> None
     assert not is_mounted(directory / "mount")
 
 
-def test_a_living_mount_is_left_alone(directory: Path) -> None:
-    process = program(directory)
+def test_a_living_mount_is_left_alone(directory: Path, fuse: Fuse) -> None:
+    process = program(directory, fuse)
     with pytest.raises(UsageError, match="mounted already"):
         check_places(directory / "local", directory / "mount")
     assert (directory / "mount/file").read_bytes() == b"data"
@@ -139,9 +137,9 @@ def test_a_living_mount_is_left_alone(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_signals_stay_the_programs_own(directory: Path, number: int) -> None:
+def test_signals_stay_the_programs_own(directory: Path, fuse: Fuse, number: int) -> None:
     """libfuse would take those that nobody handles, and end the mount."""
-    process = program(directory)
+    process = program(directory, fuse)
     process.send_signal(number)
     process.communicate(timeout=10)
     assert process.returncode != 0
@@ -152,7 +150,7 @@ def test_runs_on_libfuse_2(directory: Path) -> None:
     """Where nothing else is: the same adapter, on the other layouts."""
     if not _loads("libfuse.so.2"):
         pytest.skip("there is no libfuse 2 on this machine")
-    process = program(directory, FUSE_LIBRARY_PATH="libfuse.so.2")
+    process = program(directory, "libfuse", FUSE_LIBRARY_PATH="libfuse.so.2")
     path = directory / "mount/file"
     assert process.stdin is not None
     with open(path, "rb", buffering=0) as file:
@@ -183,12 +181,12 @@ def test_says_what_to_install(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
-def test_works_without_root(directory: Path) -> None:
+def test_works_without_root(directory: Path, fuse: Fuse) -> None:
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
     if subprocess.run([*nobody, "test", "-w", "/dev/fuse"], check=False).returncode != 0:
         pytest.skip("/dev/fuse is root's alone on this machine")
     os.chown(directory, 65534, 65534)
-    process = program(directory, *nobody)
+    process = program(directory, fuse, *nobody)
     shown = subprocess.run([*nobody, "cat", directory / "mount/file"], capture_output=True, check=False)
     process.communicate("end\n", timeout=10)
     assert process.returncode == 0 and shown.stdout == b"data"

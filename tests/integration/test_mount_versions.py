@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from peer.config import Fuse
 from tests.support import sweep
 from tests.support.mounted import Network, mounted
 from tests.support.patience import until
@@ -53,9 +54,9 @@ while not os.path.exists(sys.argv[3]):
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[tuple[Network, Path]]:
+def place(fuse: Fuse) -> Iterator[tuple[Network, Path]]:
     directory = sweep.make_directory()
-    with mounted(directory) as made:
+    with mounted(directory, fuse) as made:
         yield made
     sweep.take_away(str(directory))
 

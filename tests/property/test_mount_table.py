@@ -104,7 +104,8 @@ class Kernel(RuleBasedStateMachine):
     @rule(data=st.data())
     def forget(self, data: st.DataObject) -> None:
         id = data.draw(st.sampled_from(sorted(self.kernel.lookups)))
-        if any(self.ids.get(child, ("",))[0].startswith(f"{name.decode()}/") for (_, name), n in self.kernel.entries.items() if n == id for child in self.kernel.lookups):
+        inside = [entry for (parent, _), entry in self.kernel.entries.items() if parent == id]
+        if any(entry in self.kernel.lookups for entry in inside):
             return  # the kernel does not forget a directory before what is in it
         count = self.kernel.lookups.pop(id)
         self.kernel.entries = {key: n for key, n in self.kernel.entries.items() if n != id}

@@ -7,10 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from peer.catalogue.catalogue import Catalogue
-import os
-from peer.mount.kernel import KernelMount
-from peer.mount.libfuse import Mount as _M
-Mount = KernelMount if os.environ.get("KM") else _M
+from peer.config import Fuse
+from peer.mount.adapters import start_mount
 from peer.mount.mounting import current_rows
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
@@ -53,7 +51,7 @@ class FakeReader:
             error = None
             try:
                 self.read_into(offset, view)
-            except BaseException as failure:
+            except BaseException as failure:  # noqa: BLE001 - it is theirs who wait
                 error = failure
             done(error)
 
@@ -181,14 +179,13 @@ def network(directory: Path) -> Iterator[Network]:
 
 
 @contextmanager
-def mounted(directory: Path) -> Iterator[tuple[Network, Path]]:
-    """A network, and where it is mounted. Programs must be run by a shell: what Python starts itself, it starts
-    holding its lock, and a program in the mount could not be read."""
+def mounted(directory: Path, fuse: Fuse) -> Iterator[tuple[Network, Path]]:
+    """A network, and where it is mounted by this adapter. Programs must be run by a shell: what Python starts itself,
+    it starts holding its lock, and a program in the mount could not be read."""
     point = directory / "mount"
     point.mkdir()
     with network(directory) as made:
-        mount = Mount(made.vfs, point, made.swarm.close)
-        mount.start()
+        mount = start_mount(fuse, made.vfs, point, made.swarm.close)
         try:
             yield made, point
         finally:

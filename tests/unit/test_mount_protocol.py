@@ -77,7 +77,7 @@ def test_layouts_have_the_sizes_of_the_header() -> None:
         protocol.INVAL_ENTRY_OUT: 16,
         protocol.BACKING_MAP: 16,
     }
-    assert {layout.size: layout.format for layout in sizes} and all(layout.size == size for layout, size in sizes.items())
+    assert {layout.format: layout.size for layout in sizes} == {layout.format: n for layout, n in sizes.items()}
 
 
 def test_answers_say_their_own_length() -> None:
