@@ -12,6 +12,9 @@ from peer.layout import Layout
 from peer.share.rows import IndexReader, Row
 from shoal.errors import Gone
 
+ENOUGH = 64
+"""Files of one content that are tried; an empty file may stand at a hundred thousand paths."""
+
 
 def identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
     """(device, inode, size, mtime, ctime), the times in nanoseconds: what a file must keep to be unchanged.
@@ -52,7 +55,7 @@ class LocalFiles:
 
     def open(self, cid: str) -> OpenFile | None:
         """A file with this content, or None if there is none that is whole and unchanged."""
-        return self._first(self._index.of(cid))
+        return self._first(self._index.of(cid, ENOUGH))
 
     def open_path(self, path: str) -> OpenFile | None:
         """The file announced at this path, byte for byte; None if there is none.

@@ -112,9 +112,9 @@ class IndexReader:
         """All rows of a path, "gone" ones too."""
         return self._rows("path = ?", path)
 
-    def of(self, cid: str) -> list[Row]:
-        """All rows that hold this content on disk, as files."""
-        return [row for row in self._rows("cid = ? AND kind IN ('own', 'copy')", cid) if row.is_file]
+    def of(self, cid: str, limit: int = -1) -> list[Row]:
+        """The rows that hold this content on disk, as files: all of them, or so many."""
+        return [row for row in self._rows("cid = ? AND kind IN ('own', 'copy') LIMIT ?", cid, limit) if row.is_file]
 
     def changes(self, after: int, limit: int) -> list[Row]:
         """Rows changed after that sequence number, oldest change first, "gone" ones too."""

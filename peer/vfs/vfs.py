@@ -137,14 +137,16 @@ class Vfs:
 
     def _open_here(self, file: File) -> Handle | None:
         cid = file.entry.cid
-        rows = self._index.of(cid) if cid else []
+        if not cid:
+            return None
         attributes = self.attributes(file)
-        for row in rows:
-            if row.kind == "own" and row.path == file.path and row.place == "local":
-                handle = self._open_own(row, attributes)
-                if handle is not None:
-                    return handle
-        found = self._files.open(cid) if rows else None
+        if any(owner.id == self._catalogue.id for owner in file.entry.owners):
+            for row in self._index.at(file.path):
+                if row.cid == cid and row.kind == "own" and row.place == "local" and row.is_file:
+                    handle = self._open_own(row, attributes)
+                    if handle is not None:
+                        return handle
+        found = self._files.open(cid)
         if found is None:
             return None
         return DiskHandle(found.fd, cid, attributes, (found.row.size, found.row.mtime), own=False)
@@ -202,7 +204,7 @@ class Vfs:
 
     def state(self, path: str, entry: Entry) -> str:
         """Where a version is: "here" (all of it), "partial", "remote", or "unreachable"."""
-        if entry.link or entry.is_dir or (entry.cid and self._index.of(entry.cid)):
+        if entry.link or entry.is_dir or (entry.cid and self._index.of(entry.cid, 1)):
             return "here"
         return self._swarm.state(entry)
 
