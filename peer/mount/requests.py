@@ -164,18 +164,21 @@ class Requests:
             return NOT_AT_ALL
         return FOREVER if known.id != protocol.ROOT else ROOT_VALID
 
-    def _seen(self, known: Known) -> tuple[tuple[int, int], Attributes]:
+    def _seen(self, known: Known, node: Node) -> tuple[tuple[int, int], Attributes]:
         """A node's attributes, and how long they may be believed: an own file that is open is as it is on disk."""
         if known.handles:
             with self._lock:
                 followed = known.handles[-1] if known.handles and known.handles[-1].follows else None
                 if followed is not None:
                     return NOT_AT_ALL, followed.attributes
-        return self._valid(known), self._vfs.attributes(known.node)
+        return self._valid(known), self._vfs.attributes(node)
 
-    def _entry(self, known: Known) -> tuple[int, ...]:
-        (seconds, rest), (attr_seconds, attr_rest), attributes = self._valid(known), *self._seen(known)
+    def _entry(self, known: Known, node: Node) -> tuple[int, ...]:
+        (seconds, rest), (attr_seconds, attr_rest), attributes = self._valid(known), *self._seen(known, node)
         return known.id, 0, seconds, attr_seconds, rest, attr_rest, *self._attr(known, attributes)
+
+    def _node(self, request: Request) -> Node:
+        return self._table.node(self._table.known(request.node))
 
     def _child(self, request: Request, name: bytes) -> str:
         folder = self._table.known(request.node)
@@ -184,9 +187,9 @@ class Requests:
 
     def _lookup(self, request: Request) -> bytes:
         path = self._child(request, protocol.name(request.body))
-        known = self._table.look_up(path)
-        if known is not None:
-            return ENTRY.pack(*self._entry(known))
+        found = self._table.look_up(path)
+        if found is not None:
+            return ENTRY.pack(*self._entry(*found))
         if path.startswith(STATE_DIR) or not self._table.absent(path):
             raise FileNotFoundError(errno.ENOENT, "no such path")
         return ENTRY.pack(0, 0, FOREVER[0], *(0,) * 19)
@@ -201,22 +204,22 @@ class Requests:
 
     def _getattr(self, request: Request) -> bytes:
         known = self._table.known(request.node)
-        valid, attributes = self._seen(known)
+        valid, attributes = self._seen(known, self._table.node(known))
         return ATTRIBUTES.pack(*valid, *self._attr(known, attributes))
 
     def _readlink(self, request: Request) -> bytes:
-        return os.fsencode(self._vfs.readlink(self._table.known(request.node).node))
+        return os.fsencode(self._vfs.readlink(self._node(request)))
 
     def _getxattr(self, request: Request) -> bytes:
         (size,) = fixed(protocol.XATTR_IN, request.body)
         name = protocol.name(request.body[protocol.XATTR_IN.size :])
         if not name.startswith(b"user.shoal."):
             raise OSError(errno.EOPNOTSUPP, "no such namespace")
-        return _given(self._vfs.xattr(self._table.known(request.node).node, os.fsdecode(name)).encode(), size)
+        return _given(self._vfs.xattr(self._node(request), os.fsdecode(name)).encode(), size)
 
     def _listxattr(self, request: Request) -> bytes:
         (size,) = fixed(protocol.XATTR_IN, request.body)
-        names = self._vfs.xattrs(self._table.known(request.node).node)
+        names = self._vfs.xattrs(self._node(request))
         return _given(b"".join(name.encode() + b"\0" for name in names), size)
 
     def _statfs(self, request: Request) -> bytes:
@@ -224,8 +227,7 @@ class Requests:
 
     def _access(self, request: Request) -> bytes:
         (mask,) = fixed(protocol.ACCESS_IN, request.body)
-        known = self._table.known(request.node)
-        mode = self._vfs.attributes(known.node).mode
+        mode = self._vfs.attributes(self._node(request)).mode
         if mask & os.W_OK:
             raise OSError(errno.EROFS, "nothing is written here")
         if mask & os.X_OK and not mode & 0o111:
@@ -236,7 +238,7 @@ class Requests:
 
     def _opendir(self, request: Request) -> bytes:
         known = self._table.known(request.node)
-        self._vfs.children(known.node)  # raises if it is none
+        self._vfs.children(self._table.node(known))  # raises if it is none
         keep = self._table.keeps_listing(known)
         number = next(self._numbers)
         self._dirs[number] = OpenDir(known)
@@ -246,7 +248,7 @@ class Requests:
     def _names(self, directory: OpenDir, offset: int) -> list[tuple[str, Node]]:
         if directory.names is None or offset == 0:
             directory.turn = directory.known.turn
-            directory.names = list(self._vfs.children(directory.known.node))
+            directory.names = list(self._vfs.children(self._table.node(directory.known)))
         return directory.names
 
     def _readdir(self, request: Request) -> bytes:
@@ -284,14 +286,14 @@ class Requests:
         parts += self._plus(entered, encoded, first + 3)
         return b"".join(parts)
 
-    def _plus(self, entered: Iterable[Known | None], encoded: list[bytes], offset: int) -> Iterable[bytes]:
-        for at, (known, name) in enumerate(zip(entered, encoded, strict=True), offset):
-            if known is None:  # it went since the names were taken: listed, as of then, and not known
+    def _plus(self, entered: Iterable[tuple[Known, Node] | None], encoded: list[bytes], offset: int) -> Iterable[bytes]:
+        for at, (found, name) in enumerate(zip(entered, encoded, strict=True), offset):
+            if found is None:  # it went since the names were taken: listed, as of then, and not known
                 yield _NOBODY + protocol.dirent(_UNKNOWN, at, 0, name)
                 continue
-            entry = self._entry(known)
+            entry = self._entry(*found)
             kind = (entry[15] >> 12) & 15
-            yield PLUS.pack(*entry, known.id, at, len(name), kind) + name + bytes(-len(name) % 8)
+            yield PLUS.pack(*entry, found[0].id, at, len(name), kind) + name + bytes(-len(name) % 8)
 
     def _releasedir(self, request: Request) -> bytes:
         number, *_ = fixed(protocol.RELEASE_IN, request.body)
@@ -304,16 +306,19 @@ class Requests:
     def _open(self, request: Request) -> None:
         flags, _ = fixed(protocol.OPEN_IN, request.body)
         known, unique = self._table.known(request.node), request.unique
-        if not known.current and not self._comes_back(request.pid, known.id):
-            raise Stale
-        if not self._vfs.open_waits(known.node):
-            self._write(protocol.answer(unique, self._bind(known, flags)), b"")
+        node = self._table.shown(known)
+        if node is None:
+            node = known.node
+            if node is None or not self._comes_back(request.pid, known.id):
+                raise Stale
+        if not self._vfs.open_waits(node):
+            self._write(protocol.answer(unique, self._bind(known, node, flags)), b"")
             return
         self._park(unique)
 
         def bind() -> None:
             try:
-                body = self._bind(known, flags)
+                body = self._bind(known, node, flags)
             except BaseException as error:  # noqa: BLE001 - as in `answer`
                 if self._unpark(unique):
                     self._fail(unique, error, known.path)
@@ -337,20 +342,20 @@ class Requests:
                 self._sent_back.popitem(last=False)
             return False
 
-    def _bind(self, known: Known, flags: int) -> bytes:
-        handle = self._vfs.open(known.node, flags)
+    def _bind(self, known: Known, node: Node, flags: int) -> bytes:
+        handle = self._vfs.open(node, flags)
         number = next(self._numbers)
         with self._lock:
             same = not known.handles or known.handles[-1].source == handle.source
             if same:
                 backing = self.backings.take(known, handle) if self.backings is not None else 0
-                known.handles.append(handle)
+                known.handles, known.node = (*known.handles, handle), node
                 self._files[number] = OpenFile(handle, known, backing)
         if not same:  # a file on this disk that was replaced, and the index does not know: another node
             handle.close()
             self._table.renew(known)
             raise Stale
-        if handle.follows or self._vfs.open_waits(known.node):
+        if handle.follows or self._vfs.open_waits(node):
             self._write(protocol.inval_inode(known.id, -1), b"")  # what the kernel believes of it may be wrong
         if backing:
             return protocol.OPEN_OUT.pack(number, Open.PASSTHROUGH, backing)
@@ -392,7 +397,9 @@ class Requests:
     def _close(self, number: int) -> None:
         with self._lock:
             file = self._files.pop(number)
-            file.known.handles.remove(file.handle)
+            file.known.handles = tuple(handle for handle in file.known.handles if handle is not file.handle)
+            if not file.known.handles:
+                file.known.node = None
             if file.backing and self.backings is not None:
                 self.backings.give_back(file.known)
         if not file.handle.direct and not file.handle.settled:

@@ -27,11 +27,12 @@ from dataclasses import dataclass
 
 from peer.mount.protocol import ROOT
 from peer.vfs import Handle, Node, version_of
+from shoal.manifest import is_cid
 
 BESIDE = 4096
 """Names with a `~` that are remembered of one folder; what is not there is not told for long beyond that."""
 
-_DIRECTORY = "directory"
+_DIRECTORY = -1
 
 
 class Stale(Exception):
@@ -39,20 +40,20 @@ class Stale(Exception):
 
 
 class Known:
-    """A node that the kernel knows. `node` is what the vfs has for it, the newest; guarded by the table's lock."""
+    """A node that the kernel knows; a million of them may be. `version` stands for a version, and is not one."""
 
-    __slots__ = ("cached", "current", "handles", "id", "lookups", "node", "path", "turn", "unsettled", "version")
+    __slots__ = ("cached", "handles", "id", "lookups", "node", "path", "turn", "unsettled", "version")
 
-    def __init__(self, id: int, path: str, node: Node, version: str) -> None:
-        self.id, self.path, self.node, self.version = id, path, node, version
+    def __init__(self, id: int, path: str, version: int) -> None:
+        self.id, self.path, self.version = id, path, version
         self.lookups = 0
-        self.current = True
-        """Whether its path shows it."""
+        self.node: Node | None = None
+        """Of a file that is open: what was opened."""
         self.turn = 0
         """Of a directory: counts its changes."""
         self.cached = -1
         """Of a directory: the turn whose listing the kernel may have in its cache."""
-        self.handles: list[Handle] = []
+        self.handles: tuple[Handle, ...] = ()
         """Those that are open on it, all of one source; guarded by who opens them."""
         self.unsettled = False
         """Whether the kernel's cache may hold other bytes than the version's."""
@@ -73,7 +74,7 @@ class Table:
     def __init__(self, root: Node, find: Callable[[str], Node | None]) -> None:
         self._find = find
         self._lock = threading.Lock()
-        self._root = Known(ROOT, "", root, _version(root))
+        self._root = Known(ROOT, "", _version(root))
         self._root.lookups = 1
         self._ids: dict[int, Known] = {ROOT: self._root}
         self._paths: dict[str, Known] = {"": self._root}
@@ -91,32 +92,41 @@ class Table:
             raise Stale
         return found
 
-    def look_up(self, path: str) -> Known | None:
+    def shown(self, known: Known) -> Node | None:
+        """What the vfs shows at a node's path, if it is what the node stands for."""
+        node = self._find(known.path)
+        return node if node is not None and _version(node) == known.version else None
+
+    def node(self, known: Known) -> Node:
+        """What a node stands for, while it is shown or open. Raises Stale."""
+        node = self.shown(known) or known.node
+        if node is None:
+            raise Stale
+        return node
+
+    def look_up(self, path: str) -> tuple[Known, Node] | None:
         """The node for what a path shows; the kernel is about to be told of it, or that nothing is there."""
         with self._lock:
             node = self._find(path)
-            return None if node is None else self._enter(path, node)
+            return None if node is None else (self._enter(path, node), node)
 
-    def enter(self, folder: Known, turn: int, children: Iterable[tuple[str, Node]]) -> list[Known | None]:
+    def enter(self, folder: Known, turn: int, children: Iterable[tuple[str, Node]]) -> list[tuple[Known, Node] | None]:
         """The same for some children of a directory that were found when it was at this turn."""
         with self._lock:
             paths = [(_join(folder.path, name), node) for name, node in children]
             if folder.turn == turn:
-                return [self._enter(path, node) for path, node in paths]
+                return [(self._enter(path, node), node) for path, node in paths]
             # Something changed since, and the kernel was told so before: what is told now must be true now.
             found = [(path, self._find(path)) for path, _ in paths]
-            return [None if node is None else self._enter(path, node) for path, node in found]
+            return [None if node is None else (self._enter(path, node), node) for path, node in found]
 
     def _enter(self, path: str, node: Node) -> Known:
         known, version = self._paths.get(path), _version(node)
         if known is None or known.version != version:
-            if known is not None:
-                known.current = False
-            known = Known(self._next, path, node, version)
+            known = Known(self._next, path, version)
             self._next += 1
             self._ids[known.id] = self._paths[path] = known
             self._remember(path)
-        known.node = node
         known.lookups += 1
         return known
 
@@ -139,7 +149,6 @@ class Table:
     def renew(self, known: Known) -> None:
         """What the path shows is another node from now on, though the version is the same."""
         with self._lock:
-            known.current = False
             if self._paths.get(known.path) is known:
                 del self._paths[known.path]
 
@@ -192,10 +201,8 @@ class Table:
         if known is not None:
             if node is not None and _version(node) == known.version:
                 if known.version != _DIRECTORY:
-                    known.node = node
                     told.attributes.append(known.id)
                 return
-            known.current = False
             del self._paths[path]
         if parent is not None:
             told.entries.append((parent.id, name.encode()))
@@ -211,8 +218,12 @@ class Table:
         return True
 
 
-def _version(node: Node) -> str:
-    return version_of(node) or _DIRECTORY
+def _version(node: Node) -> int:
+    """A number for a version, smaller in memory than its name: half of a cid's bits."""
+    version = version_of(node)
+    if is_cid(version):
+        return int(version[:32], 16)
+    return hash(version) if version else _DIRECTORY
 
 
 def _join(folder: str, name: str) -> str:

@@ -51,17 +51,18 @@ class Kernel(RuleBasedStateMachine):
         folder = path.rpartition("/")[0]
         return ROOT if not folder else self.kernel.entries.get((ROOT, folder.encode())) or None
 
-    def learn(self, path: str, known: Known | None) -> None:
+    def learn(self, path: str, found: tuple[Known, Node] | None) -> None:
         parent = self.parent(path)
         assert parent is not None
         name = path.rpartition("/")[2].encode()
-        self.kernel.entries[parent, name] = known.id if known is not None else 0
-        if known is not None:
+        self.kernel.entries[parent, name] = found[0].id if found is not None else 0
+        if found is not None:
+            known, node = found
             self.kernel.lookups[known.id] = self.kernel.lookups.get(known.id, 0) + 1
-            if isinstance(known.node, File):
-                self.kernel.mtimes[known.id] = known.node.entry.mtime
-                told = self.ids.setdefault(known.id, (path, known.node.entry.cid))
-                assert told == (path, known.node.entry.cid), "a number stands for one version of one path"
+            if isinstance(node, File):
+                self.kernel.mtimes[known.id] = node.entry.mtime
+                told = self.ids.setdefault(known.id, (path, node.entry.cid))
+                assert told == (path, node.entry.cid), "a number stands for one version of one path"
 
     @rule(path=st.sampled_from(PATHS + FOLDERS))
     def look_up(self, path: str) -> None:

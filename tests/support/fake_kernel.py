@@ -71,6 +71,11 @@ class FakeKernel:
                 return answer
             self._early.append(answer)
 
+    def await_notice(self, name: bytes) -> None:
+        """Returns when it was told to forget an entry of this name; passes over other notices."""
+        while not self.receive(0).body.endswith(name + b"\0"):
+            pass
+
     def silent(self, seconds: float) -> bool:
         """Whether nothing more is said for so long."""
         self._socket.settimeout(seconds)

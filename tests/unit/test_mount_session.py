@@ -183,9 +183,9 @@ def test_a_version_that_comes_back_is_a_new_node_and_the_old_ones_keep_theirs(
     first = kernel.look_up("file")
     handle, _ = kernel.open(first)
     net.remote("file", b"second")
-    notice = kernel.receive(0)
-    assert notice.body[16:] == b"file\0"
+    kernel.await_notice(b"file")
     second = kernel.look_up("file")
+    open_now, _ = kernel.open(second)
     net.remote("file", b"first")
     third = kernel.look_up("file")
     assert len({first, second, third}) == 3
@@ -196,6 +196,9 @@ def test_a_version_that_comes_back_is_a_new_node_and_the_old_ones_keep_theirs(
     assert kernel.read(second, old, 0, 100) == b"second"
     sizes = [ATTRIBUTES.unpack(kernel.ask(Op.GETATTR, bytes(16), node=node).body)[3] for node in (first, second, third)]
     assert sizes == [5, 6, 5]
+    for number in (open_now, old):
+        kernel.release(second, number)
+    assert kernel.ask(Op.GETATTR, bytes(16), node=second).error == errno.ESTALE
 
 
 def test_that_nothing_is_there_is_believed_until_something_is(place: tuple[Network, FakeKernel]) -> None:
@@ -204,7 +207,7 @@ def test_that_nothing_is_there_is_believed_until_something_is(place: tuple[Netwo
     entry = ENTRY.unpack(answer.body)
     assert entry[0] == 0 and entry[2] > 1000
     net.remote("to come", DATA)
-    assert kernel.receive(0).body[16:] == b"to come\0"
+    kernel.await_notice(b"to come")
     assert kernel.look_up("to come")
 
 
