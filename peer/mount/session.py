@@ -12,7 +12,7 @@ from collections.abc import Callable
 from peer.mount import protocol
 from peer.mount.protocol import BadMessage, Init, Op, Request, fixed
 
-THREADS = 4
+THREADS = 2
 BACKGROUND = 4096
 WANTED = (
     Init.ASYNC_READ
