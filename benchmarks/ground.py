@@ -47,10 +47,10 @@ class Ground:
         self._readers = 0
 
     @contextmanager
-    def reader(self) -> Iterator[Peer]:
+    def reader(self, *args: str) -> Iterator[Peer]:
         """A peer that has nothing yet and sees all files; gone, with what it kept, after the block."""
         self._readers += 1
-        peer = self.cluster.peer(f"reader{self._readers}")
+        peer = self.cluster.peer(f"reader{self._readers}", *args)
         peer.wait_for("big.bin", self.sizes.big, 60)
         peer.wait_for("listed/19", seconds=60)
         try:

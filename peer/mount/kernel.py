@@ -67,7 +67,7 @@ class KernelMount:
             self._fd, lambda request: self._requests.answer(request), passthrough=os.geteuid() == 0
         )
         self._requests = Requests(self._vfs, self._table, session.write, self._opening.submit)
-        self._notices = Notices(self._table, session.write)
+        self._notices = Notices(self._table, session.write, self._requests.free_pages)
         if not session.start(_STARTING):
             unmount(self._point, 0, session.wait)
             raise LocalError(f"{printable(self._point)} cannot be mounted: the kernel does not answer")

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 
 from peer.mount import protocol
-from peer.mount.table import Table
+from peer.mount.table import Known, Table
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +16,9 @@ log = logging.getLogger(__name__)
 class Notices:
     """Tells the kernel about paths that changed; what changes meanwhile is told together."""
 
-    def __init__(self, table: Table, write: Callable[[bytes], bool]) -> None:
-        self._table, self._write = table, write
+    def __init__(self, table: Table, write: Callable[[bytes], bool], free_pages: Callable[[Known], None]) -> None:
+        """`free_pages` frees what is cached of a file, if it is of no use any more."""
+        self._table, self._write, self._free_pages = table, write, free_pages
         self._changed = threading.Condition()
         self._paths: set[str] = set()
         self._closed = False
@@ -58,7 +59,9 @@ class Notices:
         told = self._table.review(paths)
         for parent, name in told.entries:
             self._write(protocol.inval_entry(parent, name))
-        for node in told.attributes:
-            self._write(protocol.inval_inode(node, -1))
+        for known in told.attributes:
+            self._write(protocol.inval_inode(known.id, -1))
         for node in told.directories:
             self._write(protocol.inval_inode(node, 0))
+        for known in told.attributes:
+            self._free_pages(known)

@@ -19,15 +19,16 @@ from stat import S_IFDIR, S_ISREG
 from struct import Struct
 
 from peer.mount import protocol
-from peer.mount.backing import Backings
+from peer.mount.backing import LEAST, Backings
 from peer.mount.errnos import answer as errno_for
 from peer.mount.protocol import FOREVER, NOT_AT_ALL, BadMessage, Op, Open, Request, fixed
 from peer.mount.table import Known, Stale, Table
+from peer.swarm.pending import Parts
 from peer.vfs import Attributes, Handle, Node, Vfs
 from shoal.names import STATE_DIR
 
-Write = Callable[[bytes, "bytes | memoryview"], object]
-"""Gives the kernel an answer: its head, and data that may be empty."""
+Write = Callable[[bytes, Parts], object]
+"""Gives the kernel an answer: its head, and data of which there may be none."""
 ENTRY = Struct("=4QII6Q10I")
 """ENTRY_OUT and ATTR."""
 ATTRIBUTES = Struct("=QI4x6Q10I")
@@ -72,7 +73,7 @@ class Parked:
 class Requests:
     """Answers requests, each with one `write`; from any thread, also after `answer` returned."""
 
-    def __init__(self, vfs: Vfs, table: Table, write: Write, later: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, vfs: Vfs, table: Table, write: Write, later: Callable[[Callable[[], object]], object]) -> None:
         """`later` has something done by another thread that may wait."""
         self._vfs, self._table, self._write, self._later = vfs, table, write, later
         self._lock = threading.Lock()
@@ -116,12 +117,12 @@ class Requests:
         try:
             call = self._calls.get(request.opcode)
             if call is not None:
-                self._write(protocol.answer(request.unique, call(request)), b"")
+                self._write(protocol.answer(request.unique, call(request)), ())
             elif (other := self._others.get(request.opcode)) is not None:
                 other(request)
             else:
                 number = errno.EROFS if request.opcode in protocol.WRITES else errno.ENOSYS
-                self._write(protocol.failure(request.unique, number), b"")
+                self._write(protocol.failure(request.unique, number), ())
         except BaseException as error:  # noqa: BLE001 - who asked would hang; `_fail` logs what nobody thought of
             self._fail(request.unique, error, self._path_of(request.node))
 
@@ -140,7 +141,7 @@ class Requests:
             number = errno.EINVAL
         else:
             number = errno_for(error, path)
-        self._write(protocol.failure(unique, number), b"")
+        self._write(protocol.failure(unique, number), ())
 
     def _path_of(self, node: int) -> str:
         try:
@@ -312,7 +313,7 @@ class Requests:
             if node is None or not self._comes_back(request.pid, known.id):
                 raise Stale
         if not self._vfs.open_waits(node):
-            self._write(protocol.answer(unique, self._bind(known, node, flags)), b"")
+            self._write(protocol.answer(unique, self._bind(known, node, flags)), ())
             return
         self._park(unique)
 
@@ -324,7 +325,7 @@ class Requests:
                     self._fail(unique, error, known.path)
                 return
             if self._unpark(unique):
-                self._write(protocol.answer(unique, body), b"")
+                self._write(protocol.answer(unique, body), ())
             else:
                 number, *_ = protocol.OPEN_OUT.unpack(body)
                 self._close(number)
@@ -356,12 +357,13 @@ class Requests:
             self._table.renew(known)
             raise Stale
         if handle.follows or self._vfs.open_waits(node):
-            self._write(protocol.inval_inode(known.id, -1), b"")  # what the kernel believes of it may be wrong
+            self._write(protocol.inval_inode(known.id, -1), ())  # what the kernel believes of it may be wrong
         if backing:
+            known.pages = False
             return protocol.OPEN_OUT.pack(number, Open.PASSTHROUGH, backing)
         if handle.direct:
             return protocol.OPEN_OUT.pack(number, Open.DIRECT_IO, 0)
-        keep, known.unsettled = not known.unsettled, False
+        keep, known.unsettled, known.pages = not known.unsettled, False, True
         return protocol.OPEN_OUT.pack(number, Open.KEEP_CACHE if keep else 0, 0)
 
     def _read(self, request: Request) -> None:
@@ -372,20 +374,19 @@ class Requests:
             data = os.pread(handle.fd, size, offset)
             if len(data) < size:
                 handle.check_end(offset + len(data))
-            self._write(protocol.data_head(unique, len(data)), data)
+            self._write(protocol.data_head(unique, len(data)), (data,))
             return
-        view = memoryview(bytearray(size))
         parked = self._park(unique)
 
-        def done(length: int, error: BaseException | None) -> None:
+        def done(parts: Parts, error: BaseException | None) -> None:
             if not self._unpark(unique):
                 return
             if error is None:
-                self._write(protocol.data_head(unique, length), view[:length])
+                self._write(protocol.data_head(unique, sum(map(len, parts))), parts)
             else:
                 self._fail(unique, error, file.known.path)
 
-        pending = handle.begin(offset, view, done)
+        pending = handle.begin(offset, size, done)
         if pending is not None:
             parked.forget = pending.forget
 
@@ -405,6 +406,21 @@ class Requests:
         if not file.handle.direct and not file.handle.settled:
             file.known.unsettled = True  # what was read may have been something else
         file.handle.close()
+        if file.known.pages and not file.known.handles:
+            self._later(lambda: self.free_pages(file.known))
+
+    def free_pages(self, known: Known) -> None:
+        """Has the kernel free what it caches of a file that will be passed through from now on.
+
+        It would when the file is opened, and keep the program that opens it waiting meanwhile.
+        """
+        if not known.pages or known.handles or self.backings is None or self.backings.why_not:
+            return
+        node = self._table.shown(known)
+        if node is None or self._vfs.attributes(node).size < LEAST or not self._vfs.is_here(node):
+            return
+        known.pages = False
+        self._write(protocol.inval_inode(known.id, 0), ())
 
     # What waits
 
@@ -425,10 +441,10 @@ class Requests:
             parked = self._parked.pop(unique, None)
         if parked is None:
             # It is being answered just now, or it was not read yet: the kernel asks again while it waits.
-            self._write(protocol.failure(request.unique, errno.EAGAIN), b"")
+            self._write(protocol.failure(request.unique, errno.EAGAIN), ())
             return
         parked.forget()
-        self._write(protocol.failure(unique, errno.EINTR), b"")
+        self._write(protocol.failure(unique, errno.EINTR), ())
 
 
 def _given(data: bytes, size: int) -> bytes:

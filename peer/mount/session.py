@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from peer.mount import protocol
 from peer.mount.protocol import BadMessage, Init, Op, Request, fixed
+from peer.swarm.pending import Parts
 
 THREADS = 2
 BACKGROUND = 4096
@@ -67,13 +68,10 @@ class Session:
             thread.join(timeout)
         return not self.alive
 
-    def write(self, head: bytes, data: bytes | memoryview = b"") -> bool:
+    def write(self, head: bytes, data: Parts = ()) -> bool:
         """Gives the kernel a message; False if it does not want it any more (interrupted, forgotten, unmounted)."""
         try:
-            if len(data):
-                os.writev(self._fd, (head, data))
-            else:
-                os.write(self._fd, head)
+            os.writev(self._fd, (head, *data))
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENODEV, errno.ENOTCONN, errno.EPIPE):
                 log.error("the kernel refuses an answer: %s", error)

@@ -42,7 +42,7 @@ class Stale(Exception):
 class Known:
     """A node that the kernel knows; a million of them may be. `version` stands for a version, and is not one."""
 
-    __slots__ = ("cached", "handles", "id", "lookups", "node", "path", "turn", "unsettled", "version")
+    __slots__ = ("cached", "handles", "id", "lookups", "node", "pages", "path", "turn", "unsettled", "version")
 
     def __init__(self, id: int, path: str, version: int) -> None:
         self.id, self.path, self.version = id, path, version
@@ -55,16 +55,18 @@ class Known:
         """Of a directory: the turn whose listing the kernel may have in its cache."""
         self.handles: tuple[Handle, ...] = ()
         """Those that are open on it, all of one source; guarded by who opens them."""
+        self.pages = False
+        """Whether the kernel's cache may hold bytes of it."""
         self.unsettled = False
         """Whether the kernel's cache may hold other bytes than the version's."""
 
 
 @dataclass
 class Forgotten:
-    """What the kernel must be told: (parent's id, name) whose entry, ids whose attributes, directories whose all."""
+    """What the kernel must be told: (parent's id, name) whose entry, files whose attributes, directories whose all."""
 
     entries: list[tuple[int, bytes]]
-    attributes: list[int]
+    attributes: list[Known]
     directories: list[int]
 
 
@@ -201,7 +203,7 @@ class Table:
         if known is not None:
             if node is not None and _version(node) == known.version:
                 if known.version != _DIRECTORY:
-                    told.attributes.append(known.id)
+                    told.attributes.append(known)
                 return
             del self._paths[path]
         if parent is not None:

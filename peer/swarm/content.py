@@ -37,11 +37,11 @@ class Content(ABC):
         return False
 
     @abstractmethod
-    def begin(self, window: Window, offset: int, view: memoryview, done: Done) -> Pending | None:
+    def begin(self, window: Window, offset: int, size: int, done: Done) -> Pending | None:
         """Begins a read for a handle whose window this is; the range lies in the file.
 
-        None if the view is filled; else `done` is called later. What it is told, and what is raised, is as of
-        `Reader.read_into`. Never waits for the network.
+        None if `done` was told the bytes at once, else it is told later. What goes wrong is as of `Reader.read`;
+        what is known to at once is raised. Never waits for the network.
         """
 
     @abstractmethod
@@ -57,6 +57,10 @@ class Content(ABC):
 
     def open(self) -> None:  # noqa: B027 - most need nothing
         """A handle is opened: learns what must be known for that. Raises RemoteError."""
+
+    def whole(self) -> int:
+        """A new descriptor of the file, if it is on this disk whole and checked; else -1."""
+        return -1
 
     def window(self) -> Window:
         """A new handle's window."""

@@ -18,7 +18,7 @@ from peer.swarm.commons import Commons, keep_message
 from peer.swarm.content import Content
 from peer.swarm.holders import Holders
 from peer.swarm.knowledge import fetch_flags, fetch_manifest
-from peer.swarm.pending import Done, Pending
+from peer.swarm.pending import Done, Parts, Pending
 from peer.swarm.pieces import VerifiedPiece
 from peer.swarm.plan import AHEAD, MIB, Plan, Run, Wait, Window
 from peer.swarm.receive import Receiver
@@ -49,10 +49,10 @@ class _Read(Pending):
 
     __slots__ = ("asked", "useful", "wait", "window")
 
-    def __init__(self, window: Window, offset: int, view: memoryview, done: Done, piece: int) -> None:
-        super().__init__(offset, view, done)
+    def __init__(self, window: Window, offset: int, size: int, done: Done, piece: int) -> None:
+        super().__init__(offset, size, done)
         self.window = window
-        self.wait = Wait(offset // piece, -(-(offset + len(view)) // piece))
+        self.wait = Wait(offset // piece, -(-(offset + size) // piece))
         self.useful = time.monotonic()
         self.asked = False
 
@@ -76,7 +76,7 @@ class Download(Content):
         self._asking = False
         self._alarm = math.inf
         self._check: str = ""
-        """Of the whole: "", "under way", "done"."""
+        """Of the whole: "", "under way", "right", "failed"."""
         self._kept = False
 
     @property
@@ -95,6 +95,14 @@ class Download(Content):
         """Whether the scanner has it."""
         return self._kept
 
+    def whole(self) -> int:
+        """See `Content.whole`."""
+        with self._changed:
+            opened = self._opened
+            if opened is None or opened.store.pieces is None or self._check != "right":
+                return -1
+            return opened.store.pieces.descriptor()
+
     def window(self) -> Window:
         """A new handle's window."""
         window = Window(self.size)
@@ -107,9 +115,9 @@ class Download(Content):
         with self._changed:
             self._windows.remove(window)
 
-    def begin(self, window: Window, offset: int, view: memoryview, done: Done) -> Pending | None:
+    def begin(self, window: Window, offset: int, size: int, done: Done) -> Pending | None:
         """See `Content.begin`."""
-        read = _Read(window, offset, view, done, piece_size(self.size))
+        read = _Read(window, offset, size, done, piece_size(self.size))
         with self._changed:
             self._raise_failure()
             self._reads += 1
@@ -123,7 +131,7 @@ class Download(Content):
             self._tend()
             return read
         try:
-            opened.store.read_into(offset, view)
+            parts = opened.store.read(offset, size)
         except Lost as lost:
             self._wait_again(opened, read, lost)
             return read
@@ -131,6 +139,7 @@ class Download(Content):
             self._ended()
             raise
         self._ended()
+        done(parts, None)
         return None
 
     def wake(self) -> None:
@@ -169,7 +178,7 @@ class Download(Content):
     def _plan_in(self, opened: _Open, read: _Read) -> bool:
         """Plans for a read that is new to the plan; whether its pieces are here. If not, it waits."""
         read.window.limit = DISKLESS_AHEAD if opened.store.diskless else AHEAD
-        read.window.read(read.offset, len(read.view))
+        read.window.read(read.offset, read.size)
         if opened.plan.lacks(read.wait.first, read.wait.end):
             self._waiting.append(read)
             opened.plan.waits.append(read.wait)
@@ -270,18 +279,21 @@ class Download(Content):
         if opened is not None:
             opened.plan.waits.remove(read.wait)
 
-    def _end_read(self, opened: _Open | None, read: _Read, error: BaseException | None) -> None:
-        """A read that waited has its pieces, or an error."""
+    def _end_read(
+        self, opened: _Open | None, read: _Read, error: BaseException | None, held: VerifiedPiece | None = None
+    ) -> None:
+        """A read that waited has its pieces, or an error; one of them may be in hand."""
+        parts: Parts = ()
         if error is None and opened is not None and not read.forgotten:
             try:
-                opened.store.read_into(read.offset, read.view)
+                parts = opened.store.read(read.offset, read.size, held)
             except Lost as lost:
                 self._wait_again(opened, read, lost)
                 return
             except BaseException as failure:  # noqa: BLE001 - it is theirs who wait
                 error = failure
         self._ended()
-        read.done(error)
+        read.done(parts, error)
 
     def _wait_again(self, opened: _Open, read: _Read, lost: Lost) -> None:
         """A piece had to go just before it was read."""
@@ -387,7 +399,7 @@ class Download(Content):
             for read in over:
                 self._drop(opened, read)
         for read in over:
-            self._end_read(opened, read, None)
+            self._end_read(opened, read, None, piece)
         opened.store.put(piece)
         opened.receiver.give_back(piece)
         if opened.store.complete:
@@ -434,8 +446,10 @@ class Download(Content):
 
     def _check_and_keep(self, store: Store) -> None:
         assert store.pieces is not None
+        result = "failed"
         try:
             check_whole(store.pieces, self._commons.closing)
+            result = "right"
             self._commons.keeper.offer(keep_message(self._path, self._entry, store.manifest, None))
         except Lied as error:
             self._commons.condemn(store.pieces, error)
@@ -443,6 +457,6 @@ class Download(Content):
             log.info("a download is not checked to its end: %s", error)
         finally:
             with self._changed:
-                self._check = "done"
+                self._check = result
                 self._changed.notify_all()
         self._settled(self)

@@ -18,7 +18,7 @@ from peer.messages import Kept
 from peer.swarm.commons import Commons, keep_message
 from peer.swarm.content import Content
 from peer.swarm.holders import Holders
-from peer.swarm.pending import Done, Flight, Pending
+from peer.swarm.pending import Done, Flight, Parts, Pending
 from peer.swarm.plan import Window
 from peer.swarm.source import Body, Source, by_path
 from shoal.errors import Gone, Lied, LocalError
@@ -45,7 +45,7 @@ class Legacy(Content):
         self._path, self._entry, self._commons = path, entry, commons
         self._holders = Holders(path, entry, commons)
         self._changed = Condition()
-        self._flight = Flight(lambda task: commons.submit(commons.fetching, task), self._fetch_whole, self._fill)
+        self._flight = Flight(lambda task: commons.submit(commons.fetching, task), self._fetch_whole, self._cut)
         self._fd = -1
         self._reads = 0
 
@@ -65,25 +65,26 @@ class Legacy(Content):
             deadline = time.monotonic() + self._commons.config.read_timeout
             self.size = self._holders.first(self._ask_size, deadline)
 
-    def begin(self, window: Window, offset: int, view: memoryview, done: Done) -> Pending | None:
+    def begin(self, window: Window, offset: int, size: int, done: Done) -> Pending | None:
         """See `Content.begin`."""
         self._commons.check_open()
         with self._changed:
             self._reads += 1
-        pending = Pending(offset, view, self._ending(done))
+        pending = Pending(offset, size, self._ending(done))
         if self._fd < 0:
             self._flight.join(pending)
             return pending
         try:
-            self._fill(pending, self._fd)
+            parts = self._cut(pending, self._fd)
         finally:
             self._ended()
+        done(parts, None)
         return None
 
     def _ending(self, done: Done) -> Done:
-        def end(error: BaseException | None) -> None:
+        def end(parts: Parts, error: BaseException | None) -> None:
             self._ended()
-            done(error)
+            done(parts, error)
 
         return end
 
@@ -92,13 +93,14 @@ class Legacy(Content):
             self._reads -= 1
             self._changed.notify_all()
 
-    def _fill(self, pending: Pending, fd: int) -> None:
+    def _cut(self, pending: Pending, fd: int) -> Parts:
         try:
-            got = os.preadv(fd, [pending.view], pending.offset)
+            data = os.pread(fd, pending.size, pending.offset)
         except OSError as error:
             raise LocalError(f"cannot read a download: {error.strerror}") from error
-        if got < len(pending.view):
+        if len(data) < pending.size:
             raise LocalError("a download's file was cut short by somebody else")
+        return (data,)
 
     def kept(self, message: Kept) -> None:
         """The scanner's answer. What it does not keep has no name any more; open handles go on with it."""

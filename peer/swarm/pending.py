@@ -5,23 +5,25 @@ whole by one task: the first read starts it, the others join.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from shoal.errors import Unreachable
 
 T = TypeVar("T")
-Done = Callable[[BaseException | None], None]
-"""Told once how a read that had to wait ended, by any thread, with no lock held: None when its view is filled."""
+Parts = Sequence[bytes | memoryview]
+"""Bytes, one part after another. Those of a read may be others once its `Done` has returned."""
+Done = Callable[[Parts, BaseException | None], None]
+"""Told once how a read ended, by any thread, with no lock held: its bytes, or what went wrong. Never raises."""
 
 
 class Pending:
     """A read that waits. `forget` it, and nothing more is fetched for it; `done` is called all the same."""
 
-    __slots__ = ("_forgotten", "done", "offset", "view")
+    __slots__ = ("_forgotten", "done", "offset", "size")
 
-    def __init__(self, offset: int, view: memoryview, done: Done) -> None:
-        self.offset, self.view, self.done = offset, view, done
+    def __init__(self, offset: int, size: int, done: Done) -> None:
+        self.offset, self.size, self.done = offset, size, done
         self._forgotten = False
 
     @property
@@ -38,13 +40,13 @@ class Flight(Generic[T]):
     """One task at a time, and the reads that wait for what it gives."""
 
     def __init__(
-        self, start: Callable[[Callable[[], None]], bool], task: Callable[[], T], fill: Callable[[Pending, T], None]
+        self, start: Callable[[Callable[[], None]], bool], task: Callable[[], T], cut: Callable[[Pending, T], Parts]
     ) -> None:
         """`start` has something done by another thread, False when the program ends; `task` raises when it fails.
 
-        `fill` gives a read that waited what the task gave.
+        `cut` gives a read that waited its bytes of what the task gave.
         """
-        self._start, self._task, self._fill = start, task, fill
+        self._start, self._task, self._cut = start, task, cut
         self._lock = threading.Lock()
         self._waiting: list[Pending] = []
         self._under_way = False
@@ -62,24 +64,47 @@ class Flight(Generic[T]):
                 return
             self._under_way = True
         if not self._start(self._fly):
-            self._land(lambda pending: None, Unreachable("the program ends"))
+            self._land(lambda pending: (), Unreachable("the program ends"))
 
     def _fly(self) -> None:
         try:
             given = self._task()
         except BaseException as error:  # noqa: BLE001 - it is theirs who wait
-            self._land(lambda pending: None, error)
+            self._land(lambda pending: (), error)
         else:
-            self._land(lambda pending: self._fill(pending, given), None)
+            self._land(lambda pending: self._cut(pending, given), None)
 
-    def _land(self, fill: Callable[[Pending], None], failure: BaseException | None) -> None:
+    def _land(self, cut: Callable[[Pending], Parts], failure: BaseException | None) -> None:
         with self._lock:
             waiting, self._waiting = self._waiting, []
             self._under_way = False
         for pending in waiting:
+            parts: Parts = ()
             error = failure
             try:
-                fill(pending)
+                parts = cut(pending)
             except BaseException as failed:  # noqa: BLE001 - the same
                 error = failed
-            pending.done(error)
+            pending.done(parts, error)
+
+
+def read_into(begin: Callable[[int, int, Done], object], offset: int, view: memoryview) -> int:
+    """Fills the view by a read that is begun so, for which it waits; how many bytes. Raises what went wrong."""
+    ended = threading.Lock()
+    ended.acquire()
+    errors: list[BaseException | None] = []
+    filled = 0
+
+    def done(parts: Parts, error: BaseException | None) -> None:
+        nonlocal filled
+        for part in parts:
+            view[filled : filled + len(part)] = part
+            filled += len(part)
+        errors.append(error)
+        ended.release()
+
+    begin(offset, len(view), done)
+    ended.acquire()
+    if (error := errors[0]) is not None:
+        raise error
+    return filled

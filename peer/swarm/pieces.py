@@ -184,19 +184,24 @@ class Pieces:
             _write(self._data, piece.data, self.manifest.span(piece.number)[0])
         self._mark(piece.number)
 
-    def read_into(self, offset: int, view: memoryview) -> None:
-        """Fills the view with the bytes from `offset` on; the range lies in the file.
+    def read(self, offset: int, size: int) -> bytes:
+        """The bytes from `offset` on; the range lies in the file.
 
         Raises:
             LocalError: the disk fails, or a piece of the range is not here.
         """
-        piece, end = self.manifest.piece, offset + len(view)
+        piece, end = self.manifest.piece, offset + size
         if self.missing(offset // piece, -(-end // piece)):
             raise LocalError("a piece that is not here cannot be read")
         with _local("read a piece of a download"):
-            got = os.preadv(self._data, [view], offset)
-        if got < len(view):
+            data = os.pread(self._data, size, offset)
+        if len(data) < size:
             raise LocalError("a download's file was cut short by somebody else")
+        return data
+
+    def descriptor(self) -> int:
+        """A new descriptor of the data."""
+        return os.open(f"/proc/self/fd/{self._data}", os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
         """Gives the descriptors back; what is on disk stays."""

@@ -1,12 +1,11 @@
 """An open handle on one version of a file."""
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Self
 
 from peer.swarm.content import Content
-from peer.swarm.pending import Done, Pending
+from peer.swarm.pending import Done, Parts, Pending, read_into
 from shoal.errors import Unreachable
 
 
@@ -32,15 +31,7 @@ class Reader:
         return self._content.size
 
     def read(self, offset: int, size: int) -> bytes:
-        """`size` verified bytes from `offset` on; fewer only at the end of the file. Waits, raises as `read_into`."""
-        data = bytearray(max(0, min(size, self._content.size - offset)))
-        self.read_into(offset, memoryview(data))
-        return bytes(data)
-
-    def read_into(self, offset: int, view: memoryview) -> int:
-        """Fills the view with verified bytes from `offset` on; how many, fewer only at the end of the file.
-
-        Waits until they are here.
+        """`size` verified bytes from `offset` on; fewer only at the end of the file. Waits until they are here.
 
         Raises:
             Unreachable: nobody alive has it; or nothing useful came for the read timeout; or the program ends.
@@ -49,40 +40,36 @@ class Reader:
             LocalError: this machine's disk fails.
             DataError: the file is larger than can be checked.
         """
-        ended = threading.Lock()
-        ended.acquire()
-        errors: list[BaseException | None] = []
+        data = bytearray(max(0, min(size, self._content.size - offset)))
+        read_into(self.begin, offset, memoryview(data))
+        return bytes(data)
 
-        def done(error: BaseException | None) -> None:
-            errors.append(error)
-            ended.release()
+    def whole(self) -> int:
+        """A new descriptor of the file, if it is on this disk whole and checked; else -1."""
+        return self._content.whole() if self._open else -1
 
-        if self.begin(offset, view, done) is not None:
-            ended.acquire()
-            if (error := errors[0]) is not None:
-                raise error
-        return max(0, min(len(view), self._content.size - offset)) if offset >= 0 else 0
+    def begin(self, offset: int, size: int, done: Done) -> Pending | None:
+        """The same without waiting: `done` is told, at once or later, the bytes or what `read` would raise.
 
-    def begin(self, offset: int, view: memoryview, done: Done) -> Pending | None:
-        """The same without waiting: None if the view is filled; else `done` is told later how it ended.
-
-        It is told, or this raises, what `read_into` raises.
+        What is returned waits; None if `done` was told already.
         """
-        size = min(len(view), self._content.size - offset)
+        size = min(size, self._content.size - offset)
         if size <= 0 or offset < 0:
+            done((), None)
             return None
-        if not self._open:
-            raise Unreachable("the file is not open any more")
         began = time.monotonic()
 
-        def end(error: BaseException | None) -> None:
+        def end(parts: Parts, error: BaseException | None) -> None:
             self._observe(time.monotonic() - began)
-            done(error)
+            done(parts, error)
 
-        pending = self._content.begin(self._window, offset, view[:size], end)
-        if pending is None:
-            self._observe(time.monotonic() - began)
-        return pending
+        try:
+            if not self._open:
+                raise Unreachable("the file is not open any more")
+            return self._content.begin(self._window, offset, size, end)
+        except BaseException as error:  # noqa: BLE001 - it is theirs who asked
+            end((), error)
+            return None
 
     def close(self) -> None:
         """Ends the handle; again is harmless."""

@@ -9,7 +9,7 @@ from peer.messages import Kept
 from peer.swarm.commons import Commons, keep_message
 from peer.swarm.content import Content
 from peer.swarm.holders import Holders
-from peer.swarm.pending import Done, Flight, Pending
+from peer.swarm.pending import Done, Flight, Parts, Pending
 from peer.swarm.plan import Window
 from peer.swarm.source import Source, by_cid, by_path
 from shoal.errors import Lied
@@ -31,7 +31,7 @@ class Small(Content):
         self.cid, self.size = entry.cid, entry.size
         self._path, self._entry, self._commons = path, entry, commons
         self._holders = Holders(path, entry, commons)
-        self._flight = Flight(lambda task: commons.submit(commons.fetching, task), self._fetch, _fill)
+        self._flight = Flight(lambda task: commons.submit(commons.fetching, task), self._fetch, _cut)
         self._kept = False
 
     @property
@@ -44,13 +44,13 @@ class Small(Content):
         """Whether a byte of it is here."""
         return self._commons.memory.get(self.cid, 0) is not None
 
-    def begin(self, window: Window, offset: int, view: memoryview, done: Done) -> Pending | None:
+    def begin(self, window: Window, offset: int, size: int, done: Done) -> Pending | None:
         """See `Content.begin`."""
         self._commons.check_open()
-        pending = Pending(offset, view, done)
+        pending = Pending(offset, size, done)
         data = self._commons.memory.get(self.cid, 0)
         if data is not None:
-            _fill(pending, data)
+            done(_cut(pending, data), None)
             return None
         self._flight.join(pending)
         return pending
@@ -90,5 +90,5 @@ class Small(Content):
         return manifest, data
 
 
-def _fill(pending: Pending, data: bytes) -> None:
-    pending.view[:] = memoryview(data)[pending.offset : pending.offset + len(pending.view)]
+def _cut(pending: Pending, data: bytes) -> Parts:
+    return (memoryview(data)[pending.offset : pending.offset + pending.size],)

@@ -10,6 +10,7 @@ import logging
 import threading
 
 from peer.swarm.commons import Commons
+from peer.swarm.pending import Parts
 from peer.swarm.pieces import CHECKED, SUSPECT, Pieces, PiecesReader, VerifiedPiece
 from shoal.errors import LocalError
 from shoal.manifest import Manifest
@@ -86,8 +87,8 @@ class Store:
             log.warning("%s", error)
             return False
 
-    def read_into(self, offset: int, view: memoryview) -> None:
-        """Fills the view with the bytes from `offset` on, of pieces that are here.
+    def read(self, offset: int, size: int, held: VerifiedPiece | None = None) -> Parts:
+        """The bytes from `offset` on, of pieces that are here. Those of `held` are not copied.
 
         Raises:
             Lost: a piece is not in memory any more.
@@ -95,29 +96,30 @@ class Store:
         """
         # In this order: what is not in `_unwritten` any more is on disk, or `diskless` is set.
         if not self._unwritten and not self.diskless and self.pieces is not None:
-            self.pieces.read_into(offset, view)
-            return
-        done = 0
-        while done < len(view):
-            number, skip = divmod(offset + done, self.manifest.piece)
-            part = view[done : done + self.manifest.piece - skip]
-            self._read_part(number, skip, part)
-            done += len(part)
+            return (self.pieces.read(offset, size),)
+        parts: list[bytes | memoryview] = []
+        while size:
+            number, skip = divmod(offset, self.manifest.piece)
+            part = min(self.manifest.piece - skip, size)
+            if held is not None and held.number == number:
+                parts.append(held.data[skip : skip + part])
+            else:
+                parts.append(self._read_part(number, skip, part))
+            offset, size = offset + part, size - part
+        return parts
 
-    def _read_part(self, number: int, skip: int, part: memoryview) -> None:
-        """Fills `part` with the bytes of one piece from its byte `skip` on."""
+    def _read_part(self, number: int, skip: int, size: int) -> bytes | memoryview:
+        """Bytes of one piece from its byte `skip` on."""
         with self._lock:
             fresh = self._unwritten.get(number)
             if fresh is not None:
-                part[:] = fresh[skip : skip + len(part)]
-                return
+                return bytes(fresh[skip : skip + size])
         if self.pieces is not None and self.pieces.has(number):
-            self.pieces.read_into(number * self.manifest.piece + skip, part)
-            return
+            return self.pieces.read(number * self.manifest.piece + skip, size)
         data = self._commons.memory.get(self.manifest.cid, number)
         if data is None:
             raise Lost(number)
-        part[:] = memoryview(data)[skip : skip + len(part)]
+        return memoryview(data)[skip : skip + size]
 
     def close(self, remove: bool) -> None:
         """Gives descriptors and memory back. With `remove` the files go too, if the scanner did not move them."""

@@ -24,12 +24,10 @@ def check_whole(pieces: Pieces, closing: threading.Event) -> None:
     """
     manifest: Manifest = pieces.manifest
     sha1, sha256 = hashlib.sha1(usedforsecurity=False), hashlib.sha256()
-    buffer = memoryview(bytearray(CHUNK))
     for offset in range(0, manifest.size, CHUNK):
         if closing.is_set():
             raise Unreachable("the program ends before a download was checked")
-        data = buffer[: manifest.size - offset]
-        pieces.read_into(offset, data)
+        data = pieces.read(offset, min(CHUNK, manifest.size - offset))
         sha1.update(data)
         sha256.update(data)
     if (sha1.hexdigest(), sha256.hexdigest()) != (manifest.sha1, manifest.sha256):

@@ -8,23 +8,14 @@ Threading: any thread, any number of reads at a time, until `close`.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Protocol
 
 from peer.catalogue.tree import File
+from peer.swarm.pending import Done, Pending, read_into
 from peer.vfs.nodes import FILE, Attributes
 from shoal.errors import Gone, LocalError, Unreachable
 from shoal.names import SafePath, printable
 from shoal.wire import Entry
-
-Done = Callable[[int, BaseException | None], None]
-
-
-class Pending(Protocol):
-    """A read that waits."""
-
-    def forget(self) -> None:
-        """Nobody wants its bytes any more; it ends all the same."""
 
 
 class Reader(Protocol):
@@ -34,11 +25,14 @@ class Reader(Protocol):
     def size(self) -> int:
         """Bytes."""
 
-    def read_into(self, offset: int, view: memoryview) -> int:
-        """Fills the view with verified bytes; how many, fewer only at the end. Waits. Raises ShoalError."""
+    def begin(self, offset: int, size: int, done: Done) -> Pending | None:
+        """Begins a read: `done` is told, at once or later, the bytes (fewer only at the end), or a ShoalError.
 
-    def begin(self, offset: int, view: memoryview, done: Callable[[BaseException | None], None]) -> Pending | None:
-        """The same without waiting: None if the view is filled, else `done` is told later how it ended."""
+        What is returned waits; None if `done` was told already.
+        """
+
+    def whole(self) -> int:
+        """A new descriptor of the file, if it is on this disk whole and checked; else -1."""
 
     def close(self) -> None:
         """Ends it."""
@@ -74,22 +68,16 @@ class Handle(ABC):
         """The attributes of what is open, which may be another version than the path shows now."""
 
     @abstractmethod
-    def read_into(self, offset: int, view: memoryview) -> int:
-        """Fills the view from `offset` on; how many bytes, fewer only at the end. Raises ShoalError, OSError."""
+    def begin(self, offset: int, size: int, done: Done) -> Pending | None:
+        """Begins a read that does not wait for the network.
 
-    def begin(self, offset: int, view: memoryview, done: Done) -> "Pending | None":
-        """The same without waiting for the network, and without raising.
-
-        `done` is told once, at once or later by another thread: how many bytes, and what `read_into` would raise.
-        What waits is returned.
+        `done` is told once, at once or later by another thread, the bytes (fewer only at the end of the file), or
+        what went wrong: a ShoalError, an OSError. What is returned waits; None if `done` was told already.
         """
-        try:
-            got = self.read_into(offset, view)
-        except BaseException as error:  # noqa: BLE001 - it is theirs who asked
-            done(0, error)
-        else:
-            done(got, None)
-        return None
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Fills the view from `offset` on, waiting; how many bytes, fewer only at the end. Raises what went wrong."""
+        return read_into(self.begin, offset, view)
 
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset` on; as `read_into`."""
@@ -131,12 +119,17 @@ class DiskHandle(Handle):
             return self._attributes
         return Attributes(self._attributes.mode, now.st_size, now.st_mtime_ns)
 
-    def read_into(self, offset: int, view: memoryview) -> int:
-        """See `Handle.read_into`."""
-        got = os.preadv(self.fd, [view], offset)
-        if got < len(view):
-            self.check_end(offset + got)
-        return got
+    def begin(self, offset: int, size: int, done: Done) -> Pending | None:
+        """See `Handle.begin`."""
+        try:
+            data = os.pread(self.fd, size, offset)
+            if len(data) < size:
+                self.check_end(offset + len(data))
+        except (OSError, LocalError) as error:
+            done((), error)
+        else:
+            done((data,), None)
+        return None
 
     def check_end(self, end: int) -> None:
         """See `Handle.check_end`."""
@@ -169,24 +162,9 @@ class SwarmHandle(Handle):
         """See `Handle.attributes`."""
         return self._attributes
 
-    def read_into(self, offset: int, view: memoryview) -> int:
-        """Raises Gone if nobody has it and it left the network; else as `Reader.read_into`."""
-        try:
-            return self._reader.read_into(offset, view)
-        except Unreachable as error:
-            raise self._meant(error) from None
-
-    def begin(self, offset: int, view: memoryview, done: Done) -> Pending | None:
-        """See `Handle.begin`; what goes wrong is as of `read_into`."""
-        size = max(0, min(len(view), self._reader.size - offset))
-        try:
-            pending = self._reader.begin(offset, view, lambda error: done(size, error and self._meant(error)))
-        except BaseException as error:  # noqa: BLE001 - it is theirs who asked
-            done(0, self._meant(error))
-            return None
-        if pending is None:
-            done(size, None)
-        return pending
+    def begin(self, offset: int, size: int, done: Done) -> Pending | None:
+        """See `Handle.begin`; Gone if nobody has it and it left the network."""
+        return self._reader.begin(offset, size, lambda parts, error: done(parts, error and self._meant(error)))
 
     def _meant(self, error: BaseException) -> BaseException:
         """Of a version that left the network nobody asks for long: it is gone."""
@@ -220,11 +198,10 @@ class StateHandle(Handle):
         """See `Handle.attributes`."""
         return Attributes(FILE, len(self._data), 0)
 
-    def read_into(self, offset: int, view: memoryview) -> int:
-        """See `Handle.read_into`."""
-        part = self._data[offset : offset + len(view)]
-        view[: len(part)] = part
-        return len(part)
+    def begin(self, offset: int, size: int, done: Done) -> Pending | None:
+        """See `Handle.begin`."""
+        done((self._data[offset : offset + size],), None)
+        return None
 
     def close(self) -> None:
         """See `Handle.close`."""

@@ -169,7 +169,12 @@ class Vfs:
         if file.entry.size is None:
             with self._lock:
                 self._sizes[file.path, file.entry.sha1] = reader.size
-        return SwarmHandle(file, version_of(file), self.attributes(file), reader, self._catalogue)
+        attributes = self.attributes(file)
+        if (fd := reader.whole()) >= 0:
+            reader.close()
+            now = os.fstat(fd)
+            return DiskHandle(fd, version_of(file), attributes, (now.st_size, now.st_mtime_ns), own=False)
+        return SwarmHandle(file, version_of(file), attributes, reader, self._catalogue)
 
     def xattrs(self, node: Node) -> list[str]:
         """The names of its extended attributes."""
@@ -201,6 +206,10 @@ class Vfs:
                 return ",".join(self._name_of(id) for id in entry.holders)
             case _:
                 return self.state(node.path, entry)
+
+    def is_here(self, node: Node) -> bool:
+        """Whether it is a file that is whole on this disk."""
+        return isinstance(node, File) and not node.entry.link and self.state(node.path, node.entry) == "here"
 
     def state(self, path: str, entry: Entry) -> str:
         """Where a version is: "here" (all of it), "partial", "remote", or "unreachable"."""

@@ -87,7 +87,7 @@ class Kernel(RuleBasedStateMachine):
         self.changed.clear()
         for parent, name in told.entries:
             self.kernel.entries.pop((parent, name), None)
-        for id in told.attributes:
+        for id in (known.id for known in told.attributes):
             self.kernel.mtimes.pop(id, None)
 
     @rule(path=st.sampled_from(FOLDERS))

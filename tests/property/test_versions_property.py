@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from peer.catalogue.tree import File
 from peer.mount.versions import HIDDEN, SPARE, Again, Pin, Untold, Versions, Waits
+from peer.swarm.pending import Done
 from peer.vfs import Attributes, Handle, version_of
 from peer.vfs.nodes import FILE
 from shoal.names import SafePath
@@ -28,7 +29,7 @@ class FakeHandle(Handle):
             raise OSError("closed")
         return Attributes(FILE, SIZES[self.version], 0)
 
-    def read_into(self, offset: int, view: memoryview) -> int:
+    def begin(self, offset: int, size: int, done: Done) -> None:
         raise AssertionError
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from peer.mount.adapters import start_mount
 from peer.mount.mounting import current_rows
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
-from peer.swarm.pending import Pending
+from peer.swarm.pending import Done, Pending
 from peer.vfs import Vfs
 from shoal.errors import Unreachable
 from shoal.manifest import link_cid, manifest_of
@@ -31,32 +31,31 @@ class FakeReader:
         self._swarm, self._key, self._path = swarm, key, path
         self.size = len(swarm.contents[key])
 
-    def read_into(self, offset: int, view: memoryview) -> int:
-        self._swarm.reads.append((self._path, offset, len(view)))
+    def read(self, offset: int, size: int) -> bytes:
+        self._swarm.reads.append((self._path, offset, size))
         if self._key in self._swarm.held and not self._swarm.let_go.wait(60):
             raise AssertionError("nobody let the reader go")
         if (error := self._swarm.errors.get(self._key)) is not None:
             raise error
-        data = self._swarm.contents[self._key][offset : offset + len(view)]
-        view[: len(data)] = data
-        return len(data)
+        return bytes(self._swarm.contents[self._key][offset : offset + size])
 
-    def begin(self, offset: int, view: memoryview, done: Callable[[BaseException | None], None]) -> Pending | None:
-        if self._key not in self._swarm.held or self._swarm.let_go.is_set():
-            self.read_into(offset, view)
-            return None
-        pending = Pending(offset, view, done)
-
-        def wait() -> None:
-            error = None
+    def begin(self, offset: int, size: int, done: Done) -> Pending | None:
+        def read() -> None:
             try:
-                self.read_into(offset, view)
+                data = self.read(offset, size)
             except BaseException as failure:  # noqa: BLE001 - it is theirs who wait
-                error = failure
-            done(error)
+                done((), failure)
+            else:
+                done((data,), None)
 
-        threading.Thread(target=wait, daemon=True).start()
-        return pending
+        if self._key not in self._swarm.held or self._swarm.let_go.is_set():
+            read()
+            return None
+        threading.Thread(target=read, daemon=True).start()
+        return Pending(offset, size, done)
+
+    def whole(self) -> int:
+        return -1
 
     def close(self) -> None:
         self._swarm.open_readers -= 1

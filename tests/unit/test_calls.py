@@ -9,6 +9,7 @@ import pytest
 from peer.catalogue.tree import File
 from peer.mount.calls import Calls
 from peer.mount.versions import Untold, Versions
+from peer.swarm.pending import Done
 from peer.vfs import Attributes, Handle
 from peer.vfs.nodes import FILE
 from shoal.names import SafePath
@@ -27,7 +28,7 @@ class NineBytes(Handle):
     def attributes(self) -> Attributes:
         return Attributes(FILE, 9, 0)
 
-    def read_into(self, offset: int, view: memoryview) -> int:
+    def begin(self, offset: int, size: int, done: Done) -> None:
         raise AssertionError
 
     def close(self) -> None:

@@ -19,9 +19,7 @@ MANIFEST = manifest_of(DATA)
 
 
 def read(pieces: Pieces, offset: int, size: int) -> bytes:
-    data = bytearray(size)
-    pieces.read_into(offset, memoryview(data))
-    return bytes(data)
+    return pieces.read(offset, size)
 
 
 @pytest.fixture

@@ -46,9 +46,7 @@ def piece(number: int) -> VerifiedPiece:
 
 
 def read(store: Store, offset: int, size: int) -> bytes:
-    data = bytearray(size)
-    store.read_into(offset, memoryview(data))
-    return bytes(data)
+    return b"".join(store.read(offset, size))
 
 
 def test_a_piece_that_was_taken_is_read_before_and_after_it_is_written(commons: Any) -> None:

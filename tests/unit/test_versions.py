@@ -5,6 +5,7 @@ import pytest
 from peer.catalogue.tree import File
 from peer.mount import versions
 from peer.mount.versions import HIDDEN, SPARE, Again, Untold, Versions, Waits
+from peer.swarm.pending import Done
 from peer.vfs import Attributes, Handle
 from peer.vfs.nodes import FILE
 from shoal.names import SafePath
@@ -27,7 +28,7 @@ class FakeHandle(Handle):
     def settled(self) -> bool:
         return self.is_settled
 
-    def read_into(self, offset: int, view: memoryview) -> int:
+    def begin(self, offset: int, size: int, done: Done) -> None:
         raise AssertionError
 
     def close(self) -> None:
