@@ -78,12 +78,14 @@ class Talk:
         """(sequence, digest or "") of the list that the tracker is known to have."""
         self._maybe: list[tuple[int, str]] | None = None
         """What else it may have: after a lost reply before or after, after a start the list of the run before."""
+        self._said = 0
+        """The highest sequence that was said of this epoch."""
         self._parts: Iterator[Announce] | None = None
 
     @property
     def busy(self) -> bool:
         """Whether there is something to say before the next renewal is due."""
-        return self._known is None or self._known[0] != self._index.state()[0]
+        return self._known is None or self._known[0] != self._index.state()[0] or self._is_new(*self._state())
 
     def elsewhere(self) -> None:
         """From now on it is another tracker."""
@@ -92,9 +94,9 @@ class Talk:
     def next(self) -> Announce:
         """The message to send now."""
         sequence, digest = self._state()
-        if self._known is not None and sequence < self._known[0]:  # the index was lost and made anew
+        if self._is_new(sequence, digest):
             self.epoch += 1
-            self._known, self._maybe = None, []
+            self._known, self._maybe, self._parts, self._said = None, [], None, 0
         if self._known is not None and self._known[0] < self._index.state()[2]:
             self._known, self._maybe = None, []
         if self._known is not None:
@@ -130,6 +132,11 @@ class Talk:
         before = [self._known] if self._known is not None else []
         self._maybe = [state for state in (*after, *before) if state[1]]
         self._known = self._parts = None
+
+    def _is_new(self, sequence: int, digest: str) -> bool:
+        """Whether the index was lost and made anew: its sequences mean other lists than before."""
+        known = self._known is not None and self._known[0] == sequence and self._known[1] not in ("", digest)
+        return known or sequence < self._said
 
     def _state(self) -> tuple[int, str]:
         sequence, digest, _ = self._index.state()
@@ -185,6 +192,7 @@ class Talk:
         drop: list[tuple[str, str]] | None = None,
     ) -> Announce:
         card = self._card
+        self._said = max(self._said, sequence)
         return Announce(
             card.id,
             self.epoch,
