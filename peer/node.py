@@ -107,7 +107,7 @@ class Node:
         self._running.callback(index.close)
         self._running.callback(files.close)
         own = OwnShare(catalogue, index, self._scanner.send)
-        catalogue.changed_by(own.look)
+        catalogue.changed_by(lambda changed: own.look(changed.paths))
         own.update()
 
         # The network: its catalogue in, one's own list out.

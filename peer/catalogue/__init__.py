@@ -6,6 +6,7 @@
     merge      a tracker's entries and one's own index, path by path; pure
     checks     what a tracker says, checked again; pure
     duties     what owners and copies must do because of what others did; pure
+    difference what changed at once, and what was there before
     catalogue  all of it behind one lock: what others read
     own        one's own index handed to the catalogue, and its duties to the scanner
     trackers   which tracker is in use; shared with the announcer

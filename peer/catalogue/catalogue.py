@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from peer.catalogue.checks import check_entry, check_peer
+from peer.catalogue.difference import Difference
 from peer.catalogue.duties import duties
-from peer.catalogue.merge import Merge
-from peer.catalogue.namespace import newest
+from peer.catalogue.merge import Before, Merge
+from peer.catalogue.namespace import newest, shown_names
 from peer.catalogue.tree import File, Folder, Tree
 from peer.catalogue.version import Version
 from peer.messages import Seen, Supersede
@@ -54,7 +55,7 @@ class Catalogue:
         self._sync = 2
         self._whole = False
         self._settled = False
-        self._callbacks: list[Callable[[set[str]], None]] = []
+        self._callbacks: list[Callable[[Difference], None]] = []
 
     # What others ask
 
@@ -68,6 +69,19 @@ class Catalogue:
         with self._lock:
             versions = self._tree.at(path)
         return tuple(newest([version.entry() for version in versions]))
+
+    def versions(self, path: str) -> tuple[Version, ...]:
+        """The same as the tree keeps them, in no order."""
+        with self._lock:
+            return self._tree.at(path)
+
+    def shown_of(self, path: str, versions: Iterable[Version], folder: bool) -> list[File]:
+        """How these versions of a path would be shown, if there were, or were not, a folder of that name."""
+        name = path.rpartition("/")[2]
+        files = [(SafePath(path), version.entry()) for version in versions if not version.is_dir]
+        with self._lock:
+            names = shown_names({name: files}, lambda other: folder and other == name, self._name_of)
+        return [File(name, *version) for name, version in names.items() if version is not None]
 
     def listed(self, path: str, cid: str) -> bool:
         """Whether this version of a path is (still) in the network, or here."""
@@ -131,7 +145,7 @@ class Catalogue:
         elif found is not None:
             yield from _walk(found)
 
-    def changed_by(self, callback: Callable[[set[str]], None]) -> None:
+    def changed_by(self, callback: Callable[[Difference], None]) -> None:
         """Has `callback` called, after each change, with the paths whose versions are others now."""
         self._callbacks.append(callback)
 
@@ -178,32 +192,37 @@ class Catalogue:
         self.settling = changes.settling
         if changes.settling:
             self._settled = False
-        changed: set[str] = set()
+        changed = Difference()
         with self._lock:
             self._apply_peers(rows)
         for batch in _batches(paths):
             with self._lock:
-                changed.update(
-                    path for path, versions in batch if self._list(path, versions, changes.withdrawn.get(path))
-                )
+                for path, versions in batch:
+                    changed.add(path, self._list(path, versions, changes.withdrawn.get(path)))
         self.version = changes.version
         if not changes.more:
             self._whole = self.known = True
         if self._whole and not changes.settling and not self._settled:
-            changed |= self._sweep()
+            self._sweep(changed)
             self._settled = True
         self._tell(changed)
 
     def apply_rows(self, rows: Sequence[Row]) -> None:
         """Takes rows of one's own index, "gone" ones too, in the order of their changes."""
-        changed: set[str] = set()
+        changed = Difference()
         for batch in _batches(rows):
             with self._lock:
-                changed.update(row.path for row in batch if row.state == "ok" and self._merge.own(row))
+                for row in batch:
+                    if row.state == "ok":
+                        changed.add(row.path, self._merge.own(row))
         self._tell(changed)
 
-    def _tell(self, changed: set[str]) -> None:
-        if changed:
+    def _tell(self, changed: Difference) -> None:
+        with self._lock:
+            changed.folders, self._tree.turned = self._tree.turned, {}
+            for tree in self._merge.owned.values():
+                tree.turned.clear()  # nobody asks
+        if changed.paths:
             for callback in self._callbacks:
                 callback(changed)
 
@@ -257,31 +276,30 @@ class Catalogue:
         found = self._peers.get(id)
         return found[1].name if found is not None else ""
 
-    def _list(self, path: SafePath, versions: list[Version], withdrawn: dict[str, int] | None) -> bool:
+    def _list(self, path: SafePath, versions: list[Version], withdrawn: dict[str, int] | None) -> Before:
         if self._tree.files + len(self._merge.withdrawn) >= MAX_PATHS and not self._merge.all(path):
             self.skipped += 1
-            return False
+            return None
         if withdrawn:
             self._merge.withdrawn[path] = self._sync, withdrawn
         else:
             self._merge.withdrawn.pop(path, None)
         return self._merge.list(path, versions, self.settling)
 
-    def _sweep(self) -> set[str]:
-        """Takes out what the whole catalogue did not confirm; the paths that changed."""
-        sync, changed = self._sync, set[str]()
+    def _sweep(self, changed: Difference) -> None:
+        """Takes out what the whole catalogue did not confirm; adds the paths that changed."""
+        sync = self._sync
         for paths in self._paths(lambda version: 0 < version.listed < sync):
             with self._lock:
-                changed.update(path for path in paths if self._merge.confirm(path, sync))
+                for path in paths:
+                    changed.add(path, self._merge.confirm(path, sync))
         with self._lock:
-            for path in [path for path, (told, _) in self._merge.withdrawn.items() if told < sync]:
-                del self._merge.withdrawn[path]
-                if self._merge.confirm(SafePath(path), sync):
-                    changed.add(path)
+            for withdrawn in [path for path, (told, _) in self._merge.withdrawn.items() if told < sync]:
+                del self._merge.withdrawn[withdrawn]
+                changed.add(withdrawn, self._merge.confirm(SafePath(withdrawn), sync))
             for id in [id for id, (told, _) in self._peers.items() if told < sync]:
                 self._drop_peer(id)
             self._peers_changed()
-        return changed
 
     def _paths(self, wanted: Callable[[Version], bool]) -> Iterator[Sequence[SafePath]]:
         """The paths that have a wanted version, in batches; the tree may change meanwhile."""

@@ -21,6 +21,8 @@ from shoal.wire import Entry, Owner
 
 UNCONFIRMED = 1
 """The sync of a listed version that a settling catalogue no longer has; real syncs begin at 2."""
+Before = tuple[Version, ...] | None
+"""What was shown of a path, if what is shown now is different."""
 _WHOS = 50_000
 _NOBODY: Mapping[str, int] = {}
 
@@ -49,8 +51,8 @@ class Merge:
             self._whos.clear()
         return Version(pack(entry), self._whos.setdefault(who, who), listed, mine)
 
-    def list(self, path: SafePath, listed: list[Version], settling: bool) -> bool:
-        """The tracker lists these versions of a path and no others; whether what is shown is different now."""
+    def list(self, path: SafePath, listed: list[Version], settling: bool) -> Before:
+        """The tracker lists these versions of a path and no others."""
         old = self.all(path)
         versions = {version.key: version for version in listed}
         for version in old:
@@ -66,8 +68,8 @@ class Merge:
                 versions[version.key] = self._alone(version.entry(), version.mine)
         return self.put(path, versions.values())
 
-    def own(self, row: Row) -> bool:
-        """The index says this; whether what is shown is different now."""
+    def own(self, row: Row) -> Before:
+        """The index says this."""
         path = SafePath(row.path)
         versions = {version.key: version for version in self.all(path)}
         key = bytes.fromhex(row.cid)
@@ -81,15 +83,15 @@ class Merge:
         else:
             version = versions.get(key)
             if version is None or version.mine is None:
-                return False
+                return None
             if version.listed and version.who.holders != (self._id,):
                 versions[key] = replace(version, mine=None)
             else:
                 del versions[key]
         return self.put(path, versions.values())
 
-    def confirm(self, path: SafePath, sync: int) -> bool:
-        """Takes out what the whole catalogue of this sync did not list; whether what is shown is different now."""
+    def confirm(self, path: SafePath, sync: int) -> Before:
+        """Takes out what the whole catalogue of this sync did not list."""
         versions = []
         for version in self.all(path):
             if not 0 < version.listed < sync:
@@ -98,8 +100,8 @@ class Merge:
                 versions.append(self._alone(version.entry(), version.mine))
         return self.put(path, versions)
 
-    def put(self, path: SafePath, versions: Iterable[Version]) -> bool:
-        """Sets all versions of a path; whether what is shown is different now."""
+    def put(self, path: SafePath, versions: Iterable[Version]) -> Before:
+        """Sets all versions of a path."""
         every = tuple(sorted(versions, key=lambda version: version.key))
         hidden = tuple([version for version in every if self._is_hidden(path, version, every)])
         shown = tuple([version for version in every if version not in hidden]) if hidden else every
@@ -109,11 +111,11 @@ class Merge:
             self._hidden.pop(path, None)
         old = self.tree.at(path)
         if old == shown:
-            return False
+            return None
         self.tree.put(path, shown)
         for id in self.owned:
             self.put_owned(id, path)
-        return len(old) != len(shown) or not all(map(Version.looks_like, old, shown))
+        return old if len(old) != len(shown) or not all(map(Version.looks_like, old, shown)) else None
 
     def put_owned(self, id: str, path: SafePath) -> None:
         """Brings a path in the tree of what this peer owns up to date."""

@@ -165,6 +165,8 @@ class Tree:
         self.lock, self.name_of = lock, name_of
         self.living = 0
         self.root = Folder(self, None, "")
+        self.turned: dict[str, bool] = {}
+        """Folders made or taken away since somebody emptied this: whether each was there before."""
         self.files = self.bytes = 0
         """Totals of all versions of files and links; sizes that are not known count 0."""
 
@@ -225,6 +227,7 @@ class Tree:
         child = folder._folders.get(name)
         if child is None:
             child = folder._folders[name] = Folder(self, folder, name)
+            self.turned.setdefault(child.path, False)
             folder._look_again(name)
         return child
 
@@ -235,6 +238,7 @@ class Tree:
             if any(version.is_dir for version in _as_tuple(parent._names.get(name, ()))):
                 return
             del parent._folders[name]
+            self.turned.setdefault(folder.path, True)
             parent._look_again(name)
             folder = parent
 

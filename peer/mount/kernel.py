@@ -15,6 +15,7 @@ from peer.mount.protocol import Init
 from peer.mount.requests import Requests
 from peer.mount.session import Session
 from peer.mount.table import Table
+from peer.mount.watchers import Watchers
 from peer.vfs import Vfs
 from shoal.errors import LocalError
 from shoal.names import printable
@@ -75,6 +76,9 @@ class KernelMount:
         self._notices.start()
         self._vfs.changed_at(self._notices.changed)
         self._device = os.stat(self._point).st_dev
+        self._watchers = Watchers(self._vfs, self._table, self._requests.stage, session.write, self._point)
+        self._watchers.start(self._device)
+        self._vfs.changed_at(self._watchers.changed)
         tune(Path(self._point))
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -86,6 +90,7 @@ class KernelMount:
         if self._session is None or self._stopping.is_set():
             return
         self._stopping.set()
+        self._watchers.close()
         self._unblock()
         unmount(self._point, self._device, self.wait)
         self._notices.close()

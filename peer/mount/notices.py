@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from peer.catalogue.difference import Difference
 from peer.mount import protocol
 from peer.mount.table import Known, Table
 
@@ -28,10 +29,10 @@ class Notices:
         """Begins to tell."""
         self._thread.start()
 
-    def changed(self, paths: set[str]) -> None:
-        """These paths may show something else now. Quick."""
+    def changed(self, difference: Difference) -> None:
+        """Something else may be shown there now. Quick."""
         with self._changed:
-            self._paths |= paths
+            self._paths.update(difference.paths)
             self._changed.notify()
 
     def close(self) -> None:

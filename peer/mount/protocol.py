@@ -34,6 +34,10 @@ class Op(IntEnum):
     GETATTR = 3
     SETATTR = 4
     READLINK = 5
+    SYMLINK = 6
+    MKDIR = 9
+    UNLINK = 10
+    RMDIR = 11
     OPEN = 14
     READ = 15
     STATFS = 17
@@ -46,6 +50,7 @@ class Op(IntEnum):
     READDIR = 28
     RELEASEDIR = 29
     ACCESS = 34
+    CREATE = 35
     INTERRUPT = 36
     DESTROY = 38
     BATCH_FORGET = 42
@@ -107,6 +112,10 @@ ENTRY_OUT = Struct("=4QII")
 """node id, generation, seconds the entry and the attributes are valid for, their nanoseconds; then ATTR."""
 ATTR_OUT = Struct("=QI4x")
 """seconds the attributes are valid for, nanoseconds; then ATTR."""
+MKDIR_IN = Struct("=II")
+"""mode, umask; the name follows."""
+CREATE_IN = Struct("=IIII")
+"""flags, mode, umask, open_flags; the name follows."""
 OPEN_IN = Struct("=II")
 """flags, open_flags."""
 OPEN_OUT = Struct("=QIi")

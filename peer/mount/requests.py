@@ -15,31 +15,27 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
-from stat import S_IFDIR, S_ISREG
+from stat import S_IFDIR
 from struct import Struct
 
 from peer.mount import protocol
+from peer.mount.answers import ENTRY, Answers
 from peer.mount.backing import LEAST, Backings
 from peer.mount.errnos import answer as errno_for
-from peer.mount.protocol import FOREVER, NOT_AT_ALL, BadMessage, Op, Open, Request, fixed
+from peer.mount.protocol import FOREVER, BadMessage, Op, Open, Request, fixed
+from peer.mount.stage import PLAYED, Stage
 from peer.mount.table import Known, Stale, Table
 from peer.swarm.pending import Parts
-from peer.vfs import Attributes, Handle, Node, Vfs
+from peer.vfs import Handle, Node, Vfs
 from shoal.names import STATE_DIR
 
 Write = Callable[[bytes, Parts], object]
 """Gives the kernel an answer: its head, and data of which there may be none."""
-ENTRY = Struct("=4QII6Q10I")
-"""ENTRY_OUT and ATTR."""
-ATTRIBUTES = Struct("=QI4x6Q10I")
-"""ATTR_OUT and ATTR."""
 PLUS = Struct("=4QII6Q10IQQII")
 """ENTRY_OUT, ATTR and DIRENT."""
 _NOBODY = ENTRY.pack(*(0,) * 22)
 _UNKNOWN = 0xFFFFFFFF
 """The inode number of what is listed and was never looked up."""
-ROOT_VALID = (1, 0)
-"""The root of a mount whose program is gone must not look alive."""
 _SENT_BACK = 4096
 _DOTS = ((".", S_IFDIR), ("..", S_IFDIR))
 
@@ -84,7 +80,8 @@ class Requests:
         self._numbers = count(1)
         self.backings: Backings | None = None
         """Set before the first OPEN, where files can be passed through."""
-        self._uid, self._gid = os.getuid(), os.getgid()
+        self._answers = Answers(vfs, self._lock)
+        self.stage = Stage(vfs, table, self._answers)
         self._calls: dict[int, Callable[[Request], bytes]] = {
             Op.LOOKUP: self._lookup,
             Op.GETATTR: self._getattr,
@@ -116,7 +113,9 @@ class Requests:
         """Answers a request, or sees to it that it is answered. Never raises, never waits for the network."""
         try:
             call = self._calls.get(request.opcode)
-            if call is not None:
+            if request.pid == self.stage.pid and (played := self.stage.answer(request)) is not None:
+                self._write(protocol.answer(request.unique, played), ())
+            elif call is not None:
                 self._write(protocol.answer(request.unique, call(request)), ())
             elif (other := self._others.get(request.opcode)) is not None:
                 other(request)
@@ -151,46 +150,14 @@ class Requests:
 
     # Nodes
 
-    def _attr(self, known: Known, attributes: Attributes) -> tuple[int, ...]:
-        mode, size, mtime = attributes
-        seconds, rest = divmod(mtime, 1_000_000_000)
-        links = 2 if mode & S_IFDIR else 1
-        blocks = -(-size // 512) if S_ISREG(mode) else 0
-        times = (seconds, seconds, seconds, rest, rest, rest)
-        return known.id, size, blocks, *times, mode, links, self._uid, self._gid, 0, 4096, 0
-
-    def _valid(self, known: Known) -> tuple[int, int]:
-        """How long the kernel may believe a node, in seconds and nanoseconds."""
-        if known.path.startswith(STATE_DIR):  # nobody tells when something changes there
-            return NOT_AT_ALL
-        return FOREVER if known.id != protocol.ROOT else ROOT_VALID
-
-    def _seen(self, known: Known, node: Node) -> tuple[tuple[int, int], Attributes]:
-        """A node's attributes, and how long they may be believed: an own file that is open is as it is on disk."""
-        if known.handles:
-            with self._lock:
-                followed = known.handles[-1] if known.handles and known.handles[-1].follows else None
-                if followed is not None:
-                    return NOT_AT_ALL, followed.attributes
-        return self._valid(known), self._vfs.attributes(node)
-
-    def _entry(self, known: Known, node: Node) -> tuple[int, ...]:
-        (seconds, rest), (attr_seconds, attr_rest), attributes = self._valid(known), *self._seen(known, node)
-        return known.id, 0, seconds, attr_seconds, rest, attr_rest, *self._attr(known, attributes)
-
     def _node(self, request: Request) -> Node:
         return self._table.node(self._table.known(request.node))
 
-    def _child(self, request: Request, name: bytes) -> str:
-        folder = self._table.known(request.node)
-        text = os.fsdecode(name)
-        return f"{folder.path}/{text}" if folder.path else text
-
     def _lookup(self, request: Request) -> bytes:
-        path = self._child(request, protocol.name(request.body))
+        path = self._table.known(request.node).child(protocol.name(request.body))
         found = self._table.look_up(path)
         if found is not None:
-            return ENTRY.pack(*self._entry(*found))
+            return ENTRY.pack(*self._answers.entry(*found))
         if path.startswith(STATE_DIR) or not self._table.absent(path):
             raise FileNotFoundError(errno.ENOENT, "no such path")
         return ENTRY.pack(0, 0, FOREVER[0], *(0,) * 19)
@@ -205,8 +172,7 @@ class Requests:
 
     def _getattr(self, request: Request) -> bytes:
         known = self._table.known(request.node)
-        valid, attributes = self._seen(known, self._table.node(known))
-        return ATTRIBUTES.pack(*valid, *self._attr(known, attributes))
+        return self._answers.attributes(known, self._table.node(known))
 
     def _readlink(self, request: Request) -> bytes:
         return os.fsencode(self._vfs.readlink(self._node(request)))
@@ -243,7 +209,7 @@ class Requests:
         keep = self._table.keeps_listing(known)
         number = next(self._numbers)
         self._dirs[number] = OpenDir(known)
-        cached = Open.CACHE_DIR if self._valid(known) == FOREVER else 0
+        cached = Open.CACHE_DIR if self._answers.valid(known) == FOREVER else 0
         return protocol.OPEN_OUT.pack(number, cached | (Open.KEEP_CACHE if keep else 0), 0)
 
     def _names(self, directory: OpenDir, offset: int) -> list[tuple[str, Node]]:
@@ -292,7 +258,7 @@ class Requests:
             if found is None:  # it went since the names were taken: listed, as of then, and not known
                 yield _NOBODY + protocol.dirent(_UNKNOWN, at, 0, name)
                 continue
-            entry = self._entry(*found)
+            entry = self._answers.entry(*found)
             kind = (entry[15] >> 12) & 15
             yield PLUS.pack(*entry, found[0].id, at, len(name), kind) + name + bytes(-len(name) % 8)
 
@@ -392,7 +358,8 @@ class Requests:
 
     def _release(self, request: Request) -> bytes:
         number, *_ = fixed(protocol.RELEASE_IN, request.body)
-        self._close(number)
+        if number != PLAYED:
+            self._close(number)
         return b""
 
     def _close(self, number: int) -> None:

@@ -21,6 +21,7 @@ from memory and takes no lock of a caller. What is returned is never changed,
 but for `Known`'s fields that say so.
 """
 
+import os
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -60,6 +61,10 @@ class Known:
         self.unsettled = False
         """Whether the kernel's cache may hold other bytes than the version's."""
 
+    def child(self, name: bytes) -> str:
+        """The path of this name in it."""
+        return _join(self.path, os.fsdecode(name))
+
 
 @dataclass
 class Forgotten:
@@ -80,6 +85,8 @@ class Table:
         self._root.lookups = 1
         self._ids: dict[int, Known] = {ROOT: self._root}
         self._paths: dict[str, Known] = {"": self._root}
+        self._gone: dict[str, Known] = {}
+        """Nodes at whose paths nothing is shown any more, and that the kernel still knows."""
         self._beside: dict[str, set[str]] = {}
         self._next = ROOT + 1
 
@@ -93,6 +100,11 @@ class Table:
         if found is None:
             raise Stale
         return found
+
+    def id_of(self, path: str) -> int:
+        """The number by which the kernel knows what a path shows, or showed last; 0 if it does not."""
+        found = self._paths.get(path) or self._gone.get(path)
+        return found.id if found is not None else 0
 
     def shown(self, known: Known) -> Node | None:
         """What the vfs shows at a node's path, if it is what the node stands for."""
@@ -111,6 +123,15 @@ class Table:
         with self._lock:
             node = self._find(path)
             return None if node is None else (self._enter(path, node), node)
+
+    def look_up_gone(self, path: str) -> Known | None:
+        """The node that a path showed last, where it shows nothing; the kernel is about to be told of it again."""
+        with self._lock:
+            known = self._gone.get(path)
+            if known is None or self._find(path) is not None:
+                return None
+            known.lookups += 1
+            return known
 
     def enter(self, folder: Known, turn: int, children: Iterable[tuple[str, Node]]) -> list[tuple[Known, Node] | None]:
         """The same for some children of a directory that were found when it was at this turn."""
@@ -164,6 +185,8 @@ class Table:
             if known.lookups > 0:
                 return False
             del self._ids[id]
+            if self._gone.get(known.path) is known:
+                del self._gone[known.path]
             if self._paths.get(known.path) is known:
                 del self._paths[known.path]
                 if known.version == _DIRECTORY:
@@ -206,6 +229,8 @@ class Table:
                     told.attributes.append(known)
                 return
             del self._paths[path]
+            if node is None:
+                self._gone[path] = known
         if parent is not None:
             told.entries.append((parent.id, name.encode()))
 

@@ -16,7 +16,9 @@ from cachetools import LRUCache
 
 from peer.beneath import Beneath
 from peer.catalogue.catalogue import Catalogue
+from peer.catalogue.difference import Difference
 from peer.catalogue.tree import File, Folder
+from peer.catalogue.version import Version
 from peer.layout import Layout
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader, Row
@@ -34,6 +36,7 @@ from peer.vfs.nodes import (
     shown,
     version_of,
 )
+from peer.vfs.sights import FOLDER, Sight, sight_of
 from peer.vfs.state import State
 from shoal.names import STATE_DIR
 from shoal.wire import Entry
@@ -66,11 +69,31 @@ class Vfs:
 
     def changed_by(self, callback: Callable[[], None]) -> None:
         """Has `callback` called after each change of the tree, with no lock held; it must be quick."""
-        self._catalogue.changed_by(lambda paths: callback())
+        self._catalogue.changed_by(lambda changed: callback())
 
-    def changed_at(self, callback: Callable[[set[str]], None]) -> None:
+    def changed_at(self, callback: Callable[[Difference], None]) -> None:
         """Has `callback` called after each change, with the paths that may show something else; it must be quick."""
         self._catalogue.changed_by(callback)
+
+    def sights(
+        self, path: str, versions: tuple[Version, ...] | None = None, folder: bool | None = None
+    ) -> dict[str, Sight]:
+        """By shown path, what is to be seen of a path of the network: now, or when it had these versions.
+
+        `folder`: whether there was a folder too, if that changed.
+        """
+        if versions is None:
+            versions = self._catalogue.versions(path)
+        if folder is None:
+            folder = isinstance(self._catalogue.find(path), Folder)
+        files = self._catalogue.shown_of(path, versions, folder) if versions else []
+        above = path.rpartition("/")[0]
+        seen = {
+            f"{above}/{file.name}" if above else file.name: sight_of(file)
+            for file in files
+            if not file.entry.link or leads_inside(file)
+        }
+        return {**seen, path: FOLDER} if folder else seen
 
     def find(self, path: str) -> Node | None:
         """What is shown at a path."""

@@ -41,7 +41,7 @@ class World:
         self.rows: dict[tuple[str, str], Row] = {}
         self.theirs: dict[str, dict[tuple[str, str], Item]] = {ANNA: {}, BEN: {}}
         self.told: set[str] = set()
-        self.catalogue.changed_by(self.told.update)
+        self.catalogue.changed_by(lambda changed: self.told.update(changed.paths))
         self.shown = self.look()
 
     def look(self):

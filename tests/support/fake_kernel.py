@@ -11,9 +11,10 @@ from itertools import count
 from pathlib import Path
 
 from peer.mount import protocol
+from peer.mount.answers import ENTRY
 from peer.mount.notices import Notices
 from peer.mount.protocol import Init, Op
-from peer.mount.requests import ENTRY, Requests
+from peer.mount.requests import Requests
 from peer.mount.session import Session
 from peer.mount.table import Table
 from tests.support.mounted import Network

@@ -50,7 +50,7 @@ class PeerCore:
         self.settled = threading.Event()
         self.duties: list[object] = []
         self.own = OwnShare(self.catalogue, self.index, self.duties.append)
-        self.catalogue.changed_by(self.own.look)
+        self.catalogue.changed_by(lambda changed: self.own.look(changed.paths))
         self.follower = Follower(self.catalogue, self.trackers, self.client, self.has_settled)
         card = Card(self.id, secret, name, 7000, hint=self.follower.hint_port)
         self.announcer = Announcer(card, self.index, self.trackers, self.client, self.follower.heard)

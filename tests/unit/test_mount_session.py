@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from peer.mount import protocol
+from peer.mount.answers import ATTRIBUTES, ENTRY
 from peer.mount.protocol import INIT_OUT, Init, Op, Open
-from peer.mount.requests import ATTRIBUTES, ENTRY
 from tests.support.fake_kernel import SECONDS, FakeKernel, spoken_to
 from tests.support.mounted import Network
 from tests.support.patience import until
