@@ -61,6 +61,11 @@ def difference(before: Mapping[str, Sight], now: Mapping[str, Sight]) -> list[Ac
     return acts
 
 
+def replaced(act: Act) -> tuple[Act, Act]:
+    """The like of a change, by another file in the place of the first."""
+    return Act("unlink", act.path), Act("create", act.path)
+
+
 def in_order(acts: list[Act]) -> list[Act]:
     """First what goes, what is in a folder before the folder; then what comes, the folder first; then the rest."""
     taken = sorted((act for act in acts if act.kind in TAKES), key=lambda act: act.path, reverse=True)

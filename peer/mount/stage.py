@@ -36,13 +36,17 @@ class Stage:
 
     def __init__(self, vfs: Vfs, table: Table, answers: Answers) -> None:
         self._vfs, self._table, self._answers = vfs, table, answers
-        self._acts: dict[str, Act] = {}
+        self._acts: dict[str, list[Act]] = {}
+        """By path, what is still to be done there, the last first."""
         self._ghosts = count(GHOSTS)
         self.pid = 0
 
     def expect(self, pid: int, acts: Iterable[Act]) -> None:
         """This process is about to do this, and nothing else."""
-        self.pid, self._acts = pid, {act.path: act for act in acts}
+        waiting: dict[str, list[Act]] = {}
+        for act in acts:
+            waiting.setdefault(act.path, []).insert(0, act)
+        self.pid, self._acts = pid, waiting
 
     def answer(self, request: Request) -> bytes | None:
         """The body of the answer, or None if the request is to be answered as anybody's. Raises OSError, Stale."""
@@ -51,10 +55,16 @@ class Stage:
                 return self._look_up(self._table.known(request.node).child(protocol.name(request.body)))
             case Op.CREATE | Op.MKDIR | Op.SYMLINK:
                 act = self._named(request, _FIXED.get(Op(request.opcode), 0))
-                return self._make(Op(request.opcode), act) if act is not None and act.kind in MAKES else None
+                if act is None or act.kind not in MAKES:
+                    return None
+                self._acts[act.path].pop()
+                return self._make(Op(request.opcode), act)
             case Op.UNLINK | Op.RMDIR:
                 act = self._named(request, 0)
-                return b"" if act is not None and act.kind in TAKES else None
+                if act is None or act.kind not in TAKES:
+                    return None
+                self._acts[act.path].pop()
+                return b""
             case Op.OPEN:
                 (flags, _), act = protocol.fixed(protocol.OPEN_IN, request.body), self._at(request)
                 if act is None or act.kind != "modify" or not flags & os.O_ACCMODE:
@@ -69,29 +79,33 @@ class Stage:
 
     def _named(self, request: Request, skip: int) -> Act | None:
         name = protocol.name(request.body[skip:])
-        return self._acts.get(self._table.known(request.node).child(name))
+        return self._next(self._table.known(request.node).child(name))
 
     def _at(self, request: Request) -> Act | None:
-        return self._acts.get(self._table.known(request.node).path)
+        return self._next(self._table.known(request.node).path)
+
+    def _next(self, path: str) -> Act | None:
+        waiting = self._acts.get(path)
+        return waiting[-1] if waiting else None
 
     def _look_up(self, path: str) -> bytes | None:
-        act = self._acts.get(path)
+        act = self._next(path)
         if act is not None and act.kind in MAKES:
             raise FileNotFoundError(errno.ENOENT, "not yet")
-        above = any(other.startswith(f"{path}/") for other in self._acts)
-        if act is None and not above:
-            return None
-        if act is None or act.kind in TAKES:
-            # Its own node, if the kernel has it still: so they hear of it who watch that.
-            known = self._table.look_up_gone(path)
-            if known is not None or act is not None:
-                folder = act is None or act.kind == "rmdir"
-                attributes = Attributes(stat.S_IFDIR | 0o555 if folder else stat.S_IFREG | 0o444, 0, 0)
-                if known is not None and known.node is not None:  # who has it open must not see it shrink
-                    attributes = self._vfs.attributes(known.node)
-                id = known.id if known is not None else next(self._ghosts)
-                return ENTRY.pack(id, 0, 0, _VALID, 0, 0, *self._answers.attr(id, attributes))
+        if act is not None and act.kind in TAKES:
+            return self._ghost(path, act.kind == "rmdir")
+        if self._vfs.find(path) is None and any(other.startswith(f"{path}/") for other in self._acts):
+            return self._ghost(path, folder=True)
         return None
+
+    def _ghost(self, path: str, folder: bool) -> bytes:
+        """What was there: its own node, if the kernel has it still, so that those hear of it who watch that."""
+        known = self._table.look_up_gone(path)
+        attributes = Attributes(stat.S_IFDIR | 0o555 if folder else stat.S_IFREG | 0o444, 0, 0)
+        if known is not None and known.node is not None:  # who has it open must not see it shrink
+            attributes = self._vfs.attributes(known.node)
+        id = known.id if known is not None else next(self._ghosts)
+        return ENTRY.pack(id, 0, 0, _VALID, 0, 0, *self._answers.attr(id, attributes))
 
     def _make(self, opcode: Op, act: Act) -> bytes:
         found = self._table.look_up(act.path)

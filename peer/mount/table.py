@@ -86,7 +86,7 @@ class Table:
         self._ids: dict[int, Known] = {ROOT: self._root}
         self._paths: dict[str, Known] = {"": self._root}
         self._gone: dict[str, Known] = {}
-        """Nodes at whose paths nothing is shown any more, and that the kernel still knows."""
+        """The nodes that paths showed before, as long as the kernel knows them."""
         self._beside: dict[str, set[str]] = {}
         self._next = ROOT + 1
 
@@ -104,6 +104,11 @@ class Table:
     def id_of(self, path: str) -> int:
         """The number by which the kernel knows what a path shows, or showed last; 0 if it does not."""
         found = self._paths.get(path) or self._gone.get(path)
+        return found.id if found is not None else 0
+
+    def gone_id_of(self, path: str) -> int:
+        """The number of what it showed before, as long as the kernel knows that; else 0."""
+        found = self._gone.get(path)
         return found.id if found is not None else 0
 
     def shown(self, known: Known) -> Node | None:
@@ -125,12 +130,11 @@ class Table:
             return None if node is None else (self._enter(path, node), node)
 
     def look_up_gone(self, path: str) -> Known | None:
-        """The node that a path showed last, where it shows nothing; the kernel is about to be told of it again."""
+        """The node that a path showed before; the kernel is about to be told of it again."""
         with self._lock:
             known = self._gone.get(path)
-            if known is None or self._find(path) is not None:
-                return None
-            known.lookups += 1
+            if known is not None:
+                known.lookups += 1
             return known
 
     def enter(self, folder: Known, turn: int, children: Iterable[tuple[str, Node]]) -> list[tuple[Known, Node] | None]:
@@ -146,6 +150,8 @@ class Table:
     def _enter(self, path: str, node: Node) -> Known:
         known, version = self._paths.get(path), _version(node)
         if known is None or known.version != version:
+            if known is not None:
+                self._gone[path] = known
             known = Known(self._next, path, version)
             self._next += 1
             self._ids[known.id] = self._paths[path] = known
@@ -229,8 +235,7 @@ class Table:
                     told.attributes.append(known)
                 return
             del self._paths[path]
-            if node is None:
-                self._gone[path] = known
+            self._gone[path] = known
         if parent is not None:
             told.entries.append((parent.id, name.encode()))
 

@@ -6,6 +6,7 @@ root of everybody's, to a user of his own, who alone can see his mount.
 
 import os
 import re
+from collections.abc import Iterator
 
 _INOTIFY = "anon_inode:inotify"
 _WATCH = re.compile(rb"^inotify wd:\S+ ino:([0-9a-f]+) sdev:([0-9a-f]+) ", re.MULTILINE)
@@ -22,14 +23,18 @@ def watched_inodes(device: int) -> set[int]:
     return found
 
 
-def _descriptions(process: str) -> list[bytes]:
+def _descriptions(process: str) -> Iterator[bytes]:
     """Those of a process's inotify descriptors; none of one that ended meanwhile, or is none of ours."""
-    found = []
     try:
-        for fd in os.listdir(f"{process}/fd"):
-            if os.readlink(f"{process}/fd/{fd}") == _INOTIFY:
-                with open(f"{process}/fdinfo/{fd}", "rb") as file:
-                    found.append(file.read())
+        fds = os.listdir(f"{process}/fd")
     except OSError:
-        pass
-    return found
+        return
+    for fd in fds:
+        try:
+            if os.readlink(f"{process}/fd/{fd}") != _INOTIFY:
+                continue
+            with open(f"{process}/fdinfo/{fd}", "rb") as file:
+                description = file.read()
+        except OSError:  # closed meanwhile, as the one that listed them was
+            continue
+        yield description

@@ -24,7 +24,7 @@ from itertools import chain
 
 from peer.catalogue.difference import Difference
 from peer.mount import protocol
-from peer.mount.acts import MAKES, Act, Acted, Acts, difference, in_order
+from peer.mount.acts import MAKES, Act, Acted, Acts, difference, in_order, replaced
 from peer.mount.stage import Stage
 from peer.mount.table import Table
 from peer.mount.watched import watched_inodes
@@ -36,7 +36,7 @@ PAUSE = 0.25
 """Seconds between two looks at who watches, at least."""
 SHARE = 0.1
 """Part of the time that may be spent with looking."""
-SETTLING = 0.4
+SETTLING = 1.0
 """Seconds that a watcher has for watching a new folder too."""
 BATCH = 64
 """Acts sent at once."""
@@ -57,9 +57,8 @@ class Watchers:
         self._lock = threading.Condition()
         self._pending = Difference()
         self._closed = False
-        self._new: list[str] = []
-        """What came with new folders, and is to be looked at again at `_settled`."""
-        self._settled = 0.0
+        self._new: dict[str, float] = {}
+        """What came with new folders, and until when it is looked whether they are watched."""
         self._looked = 0.0
         self._helper: Helper[Acts, Acted] | None = None
         self._starts = 0
@@ -99,7 +98,7 @@ class Watchers:
         with self._lock:
             while not self._closed:
                 now = time.monotonic()
-                due = self._looked if self._pending else max(self._settled, self._looked) if self._new else None
+                due = self._looked if self._pending or self._new else None
                 if due is not None and now >= due:
                     changes, self._pending = self._pending, Difference()
                     return changes
@@ -111,26 +110,30 @@ class Watchers:
         watched = watched_inodes(self._device)
         ended = time.monotonic()
         self._looked = ended + max(PAUSE, (ended - began) / SHARE)
-        if self._new and ended >= self._settled:
-            new, self._new = self._new, []
-            settled = [Act("modify", path) for path in new if self._parent(path) in watched and self._is_file(path)]
-        else:
-            settled = []
+        found = [path for path in self._new if self._parent(path) in watched]
+        self._new = {path: until for path, until in self._new.items() if until > ended and path not in found}
+        settled = [Act("modify", path) for path in found if self._is_file(path)]
         acts: list[Act] = []
         if watched:
             for path in {**changes.paths, **changes.folders}:
                 folder = path.rpartition("/")[0]
-                if self._table.id_of(folder) in watched:
-                    acts += self._difference(path, changes)
+                if not watched.isdisjoint((self._table.id_of(folder), *self._ids(path))):
+                    acts += self._difference(path, changes, watched)
                 elif changes.folders.get(folder) is False:
-                    self._new.append(path)
-                    self._settled = ended + SETTLING
+                    self._new[path] = ended + SETTLING
         for batch in _batches(list(chain(settled, in_order(acts)))):
             self._play(batch)
 
-    def _difference(self, path: str, changes: Difference) -> list[Act]:
+    def _difference(self, path: str, changes: Difference, watched: set[int]) -> list[Act]:
         before = self._vfs.sights(path, changes.paths.get(path), changes.folders.get(path))
-        return difference(before, self._vfs.sights(path))
+        acts = difference(before, self._vfs.sights(path))
+        if self._table.gone_id_of(path) in watched:
+            # Who watches a file itself watches a version of it, and is to look for the next one.
+            acts = [new for act in acts for new in (replaced(act) if act.kind == "modify" else (act,))]
+        return acts
+
+    def _ids(self, path: str) -> tuple[int, int]:
+        return self._table.id_of(path), self._table.gone_id_of(path)
 
     def _parent(self, path: str) -> int:
         return self._table.id_of(path.rpartition("/")[0])
