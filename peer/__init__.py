@@ -2,7 +2,8 @@
 
 Three processes: the peer itself (mount, swarm, catalogue, announcer, http
 port), the scanner (`share`, the index's only writer) and the data server
-(`data`). What they say to each other is in `messages`.
+(`data`); and, once somebody watches a directory of the mount, the helper that
+tells him (`mount.actor`). What they say to each other is in `messages`.
 
     share      what is in LOCAL: scan, watch, index, hash, keep downloads
     data       the data port: bytes for other peers

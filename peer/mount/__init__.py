@@ -13,9 +13,15 @@
     device    the mount, and the descriptor by which the kernel speaks
     session   requests read, one after the other, until the end
     requests  each of them translated for the vfs, and answered; what waits is parked
+    answers   what the kernel is told of a node
     notices   what the kernel is told to forget
     backing   files that are here, which the kernel reads itself
+    watched   who watches: the inodes with an inotify watch
+    acts      what is done once more here, so that watchers hear what other machines did; pure
+    watchers  finds out what watchers are to hear, and has the helper do it
+    actor     the helper: a process of its own, which does it through the mount
+    stage     answers the helper's requests
     kernel    the mount by the kernel's protocol: begun and ended
 
-May import `peer.vfs`, `shoal`. Imported by `peer.cli` only.
+May import `peer.vfs`, `peer.process`, `shoal`. Imported by `peer.cli` only.
 """

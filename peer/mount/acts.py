@@ -7,11 +7,12 @@ writes such a file: so everybody hears what he would hear on any disk.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
-from peer.vfs import Sight
+if TYPE_CHECKING:  # the helper imports this, and is to stay small
+    from peer.vfs import Sight
 
 Kind = Literal["create", "mkdir", "symlink", "unlink", "rmdir", "modify", "touch"]
 _MAKING: Mapping[str, Kind] = {"file": "create", "folder": "mkdir", "link": "symlink"}
@@ -44,7 +45,7 @@ class Acted(Struct, frozen=True):
     why: str
 
 
-def difference(before: Mapping[str, Sight], now: Mapping[str, Sight]) -> list[Act]:
+def difference(before: "Mapping[str, Sight]", now: "Mapping[str, Sight]") -> list[Act]:
     """The acts that lead from what was seen to what is seen, by shown path."""
     acts: list[Act] = []
     for path in {**before, **now}:

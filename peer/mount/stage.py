@@ -18,7 +18,7 @@ from peer.mount.protocol import Op, Open, Request
 from peer.mount.table import Table
 from peer.vfs import Attributes, Vfs
 
-PLAYED = 0
+PLAYED = 1 << 62
 """The number of every file that the helper opens."""
 GHOSTS = 1 << 62
 """Node ids from here on stand for what the helper takes away; the table has none of them."""
