@@ -78,10 +78,13 @@ class Catalogue:
     def shown_of(self, path: str, versions: Iterable[Version], folder: bool) -> list[File]:
         """How these versions of a path would be shown, if there were, or were not, a folder of that name."""
         name = path.rpartition("/")[2]
-        files = [(SafePath(path), version.entry()) for version in versions if not version.is_dir]
+        files = [version for version in versions if not version.is_dir]
+        if len(files) == 1 and not folder:
+            return [File(name, SafePath(path), files[0])]
+        entries = [(SafePath(path), version.entry()) for version in files]
         with self._lock:
-            names = shown_names({name: files}, lambda other: folder and other == name, self._name_of)
-        return [File(name, *version) for name, version in names.items() if version is not None]
+            names = shown_names({name: entries}, lambda other: folder and other == name, self._name_of)
+        return [File(name, shown[0], Version.of(shown[1])) for name, shown in names.items() if shown is not None]
 
     def listed(self, path: str, cid: str) -> bool:
         """Whether this version of a path is (still) in the network, or here."""

@@ -13,8 +13,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
-from msgspec import Struct
-
 from peer.catalogue.namespace import shown_names
 from peer.catalogue.version import Version
 from shoal.names import SafePath
@@ -23,12 +21,28 @@ from shoal.wire import Entry
 _Versions = Version | tuple[Version, ...]
 
 
-class File(Struct, frozen=True, gc=False):
+class File:
     """A file or link as it is shown: its name in its folder, its path in the network, and which version of that."""
 
-    name: str
-    path: SafePath
-    entry: Entry
+    __slots__ = ("_entry", "name", "path", "version")
+
+    def __init__(self, name: str, path: SafePath, version: Version) -> None:
+        self.name, self.path, self.version = name, path, version
+        self._entry: Entry | None = None
+
+    @property
+    def entry(self) -> Entry:
+        """The version as an entry; made when it is asked for, which most are not."""
+        if self._entry is None:
+            self._entry = self.version.entry()
+        return self._entry
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, File):
+            return NotImplemented
+        return (self.name, self.path) == (other.name, other.path) and self.version.looks_like(other.version)
+
+    __hash__ = None  # type: ignore[assignment]
 
 
 class Children(Mapping[str, "Folder | File"]):
@@ -44,6 +58,11 @@ class Children(Mapping[str, "Folder | File"]):
         if isinstance(found, (File, Folder)):
             return found
         return _file(self._path, name, found)
+
+    def pairs(self) -> "Iterator[tuple[str, Folder | File]]":
+        """The same as `items`, faster."""
+        for name, found in self._of.items():
+            yield name, found if isinstance(found, (File, Folder)) else _file(self._path, name, found)
 
     def __contains__(self, name: object) -> bool:
         return name in self._of
@@ -144,7 +163,7 @@ class Folder:
                 for name, path in paths.items()
             }
             names = shown_names(versions, self._folders.__contains__, self._tree.name_of, self._names.__contains__)
-            shown = {name: File(name, *version) for name, version in names.items() if version is not None}
+            shown = {name: _shown(name, *version) for name, version in names.items() if version is not None}
             self._shown = self._tree.living, shown
         return self._shown[1]
 
@@ -266,7 +285,11 @@ def _age(folder: Folder | None, old: tuple[Version, ...], new: tuple[Version, ..
 def _file(folder: str, name: str, held: _Versions) -> File:
     """The shown file of a name that does not clash."""
     version = held if isinstance(held, Version) else held[0]
-    return File(name, SafePath(_join(folder, name)), version.entry())
+    return File(name, SafePath(f"{folder}/{name}" if folder else name), version)
+
+
+def _shown(name: str, path: SafePath, entry: Entry) -> File:
+    return File(name, path, Version.of(entry))
 
 
 def _as_tuple(held: _Versions) -> tuple[Version, ...]:

@@ -12,6 +12,7 @@ from msgspec import Struct
 from shoal.wire import Entry, Owner
 
 _HEAD = struct.Struct("<B32s20sQq")  # flags, cid, sha1, size, mtime; then 8 bytes for each owner's rev, then the link
+_STAT = struct.Struct("<B52xQq")
 _X, _CID, _SIZE, _SHA1, _LINK, _DIR = 1, 2, 4, 8, 16, 32
 
 
@@ -56,6 +57,16 @@ class Version(Struct, frozen=True, gc=False):
         return bool(self.data[0] & _DIR)
 
     @property
+    def is_link(self) -> bool:
+        """Whether it is a link."""
+        return bool(self.data[0] & _LINK)
+
+    def stat(self) -> tuple[bool, int | None, int]:
+        """(whether it is a program, its size if that is known, its mtime)."""
+        flags, size, mtime = _STAT.unpack_from(self.data)
+        return bool(flags & _X), size if flags & _SIZE else None, mtime
+
+    @property
     def size(self) -> int:
         """Bytes; 0 where that is not known."""
         return int.from_bytes(self.data[53:61], "little")
@@ -72,6 +83,11 @@ class Version(Struct, frozen=True, gc=False):
 
     def _revs(self) -> tuple[int, ...]:
         return struct.unpack_from(f"<{len(self.who.owners)}Q", self.data, _HEAD.size)
+
+    @classmethod
+    def of(cls, entry: Entry, listed: int = 0) -> Self:
+        """The version that an entry is."""
+        return cls(pack(entry), Who(tuple([(owner.id, owner.name) for owner in entry.owners]), entry.holders), listed)
 
     def entry(self) -> Entry:
         """The entry that it is."""

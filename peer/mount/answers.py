@@ -2,7 +2,7 @@
 
 import os
 import threading
-from stat import S_IFDIR, S_ISREG
+from stat import S_IFDIR, S_IFREG
 from struct import Struct
 
 from peer.mount.protocol import FOREVER, NOT_AT_ALL, ROOT
@@ -14,6 +14,7 @@ ENTRY = Struct("=4QII6Q10I")
 """ENTRY_OUT and ATTR."""
 ATTRIBUTES = Struct("=QI4x6Q10I")
 """ATTR_OUT and ATTR."""
+_TYPE = 0o170000
 ROOT_VALID = (1, 0)
 """The root of a mount whose program is gone must not look alive."""
 
@@ -27,8 +28,12 @@ class Answers:
 
     def entry(self, known: Known, node: Node) -> tuple[int, ...]:
         """The fields of `ENTRY`."""
-        (seconds, rest), (valid, attributes) = self.valid(known), self._seen(known, node)
-        return known.id, 0, seconds, valid[0], rest, valid[1], *self.attr(known.id, attributes)
+        valid = self.valid(known)
+        if known.handles:
+            attr_valid, attributes = self._seen(known, node)
+        else:  # as with thousands in a listing
+            attr_valid, attributes = valid, self._vfs.attributes(node)
+        return known.id, 0, valid[0], attr_valid[0], valid[1], attr_valid[1], *self.attr(known.id, attributes)
 
     def attributes(self, known: Known, node: Node) -> bytes:
         """`ATTRIBUTES`."""
@@ -38,11 +43,12 @@ class Answers:
     def attr(self, id: int, attributes: Attributes) -> tuple[int, ...]:
         """The fields of `protocol.ATTR`."""
         mode, size, mtime = attributes
-        seconds, rest = divmod(mtime, 1_000_000_000)
-        links = 2 if mode & S_IFDIR else 1
-        blocks = -(-size // 512) if S_ISREG(mode) else 0
-        times = (seconds, seconds, seconds, rest, rest, rest)
-        return id, size, blocks, *times, mode, links, self._uid, self._gid, 0, 4096, 0
+        at, rest = divmod(mtime, 1_000_000_000)
+        if mode & _TYPE == S_IFREG:
+            links, blocks = 1, (size + 511) // 512
+        else:
+            links, blocks = 2 if mode & S_IFDIR else 1, 0
+        return id, size, blocks, at, at, at, rest, rest, rest, mode, links, self._uid, self._gid, 0, 4096, 0
 
     def valid(self, known: Known) -> tuple[int, int]:
         """How long the kernel may believe a node, in seconds and nanoseconds."""

@@ -225,7 +225,7 @@ class Requests:
         for at in range(offset, len(names) + 2):
             name, node = names[at - 2] if at >= 2 else (_DOTS[at][0], None)
             mode = S_IFDIR if node is None else self._vfs.attributes(node).mode
-            part = protocol.dirent(_UNKNOWN, at + 1, mode, os.fsencode(name))
+            part = protocol.dirent(_UNKNOWN, at + 1, mode, name.encode())
             room -= len(part)
             if room < 0:
                 break
@@ -243,7 +243,7 @@ class Requests:
         first = at = max(offset, 2) - 2
         encoded: list[bytes] = []
         while at < len(names):
-            name = os.fsencode(names[at][0])
+            name = names[at][0].encode()
             room -= PLUS.size + -(-len(name) // 8) * 8
             if room < 0:
                 break

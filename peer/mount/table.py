@@ -26,9 +26,9 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from peer.catalogue.tree import File
 from peer.mount.protocol import ROOT
 from peer.vfs import Handle, Node, version_of
-from shoal.manifest import is_cid
 
 BESIDE = 4096
 """Names with a `~` that are remembered of one folder; what is not there is not told for long beyond that."""
@@ -155,7 +155,8 @@ class Table:
             known = Known(self._next, path, version)
             self._next += 1
             self._ids[known.id] = self._paths[path] = known
-            self._remember(path)
+            if "~" in path:
+                self._remember(path)
         known.lookups += 1
         return known
 
@@ -251,10 +252,10 @@ class Table:
 
 
 def _version(node: Node) -> int:
-    """A number for a version, smaller in memory than its name: half of a cid's bits."""
+    """A number for a version, smaller in memory than its name: half of a cid's bits, most of a SHA-1's."""
+    if type(node) is File:
+        return int.from_bytes(node.version.key[:16])
     version = version_of(node)
-    if is_cid(version):
-        return int(version[:32], 16)
     return hash(version) if version else _DIRECTORY
 
 

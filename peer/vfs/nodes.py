@@ -4,7 +4,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from peer.catalogue.tree import File, Folder
+from peer.catalogue.tree import Children, File, Folder
 from shoal.errors import BadName
 from shoal.manifest import Cid
 from shoal.names import safe_link
@@ -55,10 +55,10 @@ def leads_inside(file: File) -> bool:
     return True
 
 
-def shown(children: Mapping[str, Folder | File]) -> Iterator[tuple[str, Folder | File]]:
+def shown(children: Children) -> Iterator[tuple[str, Folder | File]]:
     """The children of a folder without the links that could lead out of it."""
-    for name, child in children.items():
-        if not isinstance(child, File) or not child.entry.link or leads_inside(child):
+    for name, child in children.pairs():
+        if not isinstance(child, File) or not child.version.is_link or leads_inside(child):
             yield name, child
 
 

@@ -100,7 +100,7 @@ class Vfs:
         if path.startswith(STATE_DIR) and (len(path) == len(STATE_DIR) or path[len(STATE_DIR)] == "/"):
             return self._state.find(path)
         node = self._catalogue.find(path)
-        if type(node) is File and node.entry.link and not leads_inside(node):
+        if type(node) is File and node.version.is_link and not leads_inside(node):
             return None
         return node
 
@@ -119,17 +119,21 @@ class Vfs:
     def attributes(self, node: Node) -> Attributes:
         """What `stat` shows of it. A file of unknown size has none until it was opened."""
         if type(node) is File:
-            entry = node.entry
-            if entry.link:
-                return Attributes(LINK, len(entry.link.encode()), entry.mtime)
-            size = entry.size
-            if size is None:
-                with self._lock:
-                    size = self._sizes.get((node.path, entry.sha1), 0)
-            return Attributes(PROGRAM if entry.x else FILE, size, entry.mtime)
+            x, size, mtime = node.version.stat()
+            if size is None or node.version.is_link:
+                return self._attributes(node.path, node.entry)
+            return Attributes(PROGRAM if x else FILE, size, mtime)
         if type(node) is Folder:
             return Attributes(DIRECTORY, 0, node.mtime)
         return Attributes(FILE if type(node) is StateFile else DIRECTORY, 0, 0)
+
+    def _attributes(self, path: str, entry: Entry) -> Attributes:
+        """Those of a link, or of a file of unknown size."""
+        if entry.link:
+            return Attributes(LINK, len(entry.link.encode()), entry.mtime)
+        with self._lock:
+            size = self._sizes.get((path, entry.sha1), 0)
+        return Attributes(PROGRAM if entry.x else FILE, size, entry.mtime)
 
     def readlink(self, node: Node) -> str:
         """A link's target. Raises OSError (EINVAL) if it is none."""

@@ -7,18 +7,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from peer.catalogue.tree import File
+from peer.catalogue.version import Version
 from peer.mount.protocol import ROOT
 from peer.mount.table import Known, Stale, Table
 from peer.vfs import Node, StateDir
 from shoal.names import SafePath
 from shoal.wire import Entry
 
+V1, V2 = "1" * 64, "2" * 64
+
 FOLDERS = ["d", "e"]
 PATHS = ["a", "d/a", "d/b", "e/a~x"]
 
 
 def file(path: str, version: str, mtime: int) -> File:
-    return File(path.rpartition("/")[2], SafePath(path), Entry(version, 1, mtime))
+    return File(path.rpartition("/")[2], SafePath(path), Version.of(Entry(version, 1, mtime)))
 
 
 @dataclass
@@ -72,7 +75,7 @@ class Kernel(RuleBasedStateMachine):
         if known is not None or self.table.absent(path):
             self.learn(path, known)
 
-    @rule(path=st.sampled_from(PATHS), version=st.sampled_from(["", "v1", "v2"]))
+    @rule(path=st.sampled_from(PATHS), version=st.sampled_from(["", V1, V2]))
     def change(self, path: str, version: str) -> None:
         self.mtime += 1
         if version:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from peer.catalogue.tree import File
+from peer.catalogue.version import Version
 from peer.mount.versions import HIDDEN, SPARE, Again, Pin, Untold, Versions, Waits
 from peer.swarm.pending import Done
 from peer.vfs import Attributes, Handle, version_of
@@ -14,8 +15,10 @@ from peer.vfs.nodes import FILE
 from shoal.names import SafePath
 from shoal.wire import Entry
 
+V1, V2, V3 = "1" * 64, "2" * 64, "3" * 64
+
 PATHS = [b"/a", b"/b"]
-SIZES = {"v1": 10, "v2": 10, "v3": 30}
+SIZES = {V1: 10, V2: 10, V3: 30}
 
 
 class FakeHandle(Handle):
@@ -62,7 +65,7 @@ class Question:
 
 
 def node(path: bytes, version: str) -> File:
-    return File(path[1:].decode(), SafePath(path[1:].decode()), Entry(version, SIZES[version], 0))
+    return File(path[1:].decode(), SafePath(path[1:].decode()), Version.of(Entry(version, SIZES[version], 0)))
 
 
 class Kernel(RuleBasedStateMachine):
@@ -75,7 +78,7 @@ class Kernel(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.versions, self.now, self.hidden, self.clock = Versions(), 0.0, 0, 0
-        self.shown = dict.fromkeys(PATHS, "v1")
+        self.shown = dict.fromkeys(PATHS, V1)
         self.table: dict[bytes, Inode] = {}  # libfuse's
         self.names: dict[bytes, Inode] = {}  # the kernel's
         self.inodes: list[Inode] = []

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from peer.catalogue.tree import File
+from peer.catalogue.version import Version
 from peer.mount.calls import Calls
 from peer.mount.versions import Untold, Versions
 from peer.swarm.pending import Done
@@ -15,7 +16,7 @@ from peer.vfs.nodes import FILE
 from shoal.names import SafePath
 from shoal.wire import Entry
 
-NODE = File("file", SafePath("file"), Entry("1" * 64, 9, 0))
+NODE = File("file", SafePath("file"), Version.of(Entry("1" * 64, 9, 0)))
 
 
 class NineBytes(Handle):

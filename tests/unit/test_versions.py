@@ -3,6 +3,7 @@
 import pytest
 
 from peer.catalogue.tree import File
+from peer.catalogue.version import Version
 from peer.mount import versions
 from peer.mount.versions import HIDDEN, SPARE, Again, Untold, Versions, Waits
 from peer.swarm.pending import Done
@@ -10,6 +11,8 @@ from peer.vfs import Attributes, Handle
 from peer.vfs.nodes import FILE
 from shoal.names import SafePath
 from shoal.wire import Entry
+
+V1, V2, V3 = "1" * 64, "2" * 64, "3" * 64
 
 PATH = b"/file"
 
@@ -36,7 +39,7 @@ class FakeHandle(Handle):
 
 
 def node(version: str) -> File:
-    return File("file", SafePath("file"), Entry(version, 0, 0))
+    return File("file", SafePath("file"), Version.of(Entry(version, 0, 0)))
 
 
 def tell(table: Versions, size: int, path: bytes = PATH) -> int:
@@ -48,15 +51,15 @@ def bind(table: Versions, handle: FakeHandle, path: bytes = PATH, opener: int = 
 
 
 def test_an_open_of_another_size_than_was_told_waits_until_it_was_told() -> None:
-    table, handle = Versions(), FakeHandle("v2", 9)
+    table, handle = Versions(), FakeHandle(V2, 9)
     tell(table, 5)
     with pytest.raises(Untold):
         bind(table, handle)
-    assert table.claim_spare(PATH, "v1", opener=2) is None
+    assert table.claim_spare(PATH, V1, opener=2) is None
     assert table.waiting and table.expire(SPARE - 0.01) == []
     assert tell(table, 5) == 9
-    assert table.claim_spare(PATH, "v2", opener=1) is handle
-    assert table.claim_spare(PATH, "v2", opener=1) is None  # it is taken
+    assert table.claim_spare(PATH, V2, opener=1) is handle
+    assert table.claim_spare(PATH, V2, opener=1) is None  # it is taken
     assert table.expire(SPARE + 1) == []  # whoever took it will bind it
     number = bind(table, handle)
     assert table.handles == {number: handle} and not table.waiting
@@ -64,23 +67,23 @@ def test_an_open_of_another_size_than_was_told_waits_until_it_was_told() -> None
 
 
 def test_who_comes_back_finds_what_was_opened_whatever_shows_now() -> None:
-    table, handle = Versions(), FakeHandle("v2", 9)
+    table, handle = Versions(), FakeHandle(V2, 9)
     with pytest.raises(Untold):
         bind(table, handle)
-    assert table.claim_spare(PATH, "v3", opener=2) is None
-    assert table.claim_spare(PATH, "v3", opener=1) is handle
+    assert table.claim_spare(PATH, V3, opener=2) is None
+    assert table.claim_spare(PATH, V3, opener=1) is handle
 
 
 def test_who_opens_what_another_waits_for_must_look_it_up_too() -> None:
-    table, handle = Versions(), FakeHandle("v2", 9)
+    table, handle = Versions(), FakeHandle(V2, 9)
     with pytest.raises(Untold):
         bind(table, handle, opener=1)
-    assert table.claim_spare(PATH, "v2", opener=2) is handle
+    assert table.claim_spare(PATH, V2, opener=2) is handle
     with pytest.raises(Waits):  # what the kernel believes for it is from before
         bind(table, handle, opener=2)
-    assert table.claim_spare(PATH, "v2", opener=2) is handle
+    assert table.claim_spare(PATH, V2, opener=2) is handle
     bind(table, handle, opener=2)
-    bind(table, FakeHandle("v2", 9), opener=1)
+    bind(table, FakeHandle(V2, 9), opener=1)
 
 
 def test_of_two_sizes_told_nobody_knows_which_the_kernel_believes() -> None:
@@ -89,21 +92,21 @@ def test_of_two_sizes_told_nobody_knows_which_the_kernel_believes() -> None:
     tell(table, 5)
     tell(table, 9)
     with pytest.raises(Untold):
-        bind(table, FakeHandle("v2", 9))
+        bind(table, FakeHandle(V2, 9))
 
 
 def test_a_handle_that_nobody_came_back_for_is_given_up() -> None:
-    table, handle = Versions(), FakeHandle("v1", 9)
+    table, handle = Versions(), FakeHandle(V1, 9)
     with pytest.raises(Untold):
         bind(table, handle)
     with pytest.raises(Again) as caught:
-        bind(table, FakeHandle("v1", 9), opener=2)
+        bind(table, FakeHandle(V1, 9), opener=2)
     assert not isinstance(caught.value, Waits)  # the caller closes the second one
     assert table.expire(SPARE) == [handle] and not table.pins and not table.waiting
 
 
 def test_what_is_open_is_told_until_it_is_closed_or_moved() -> None:
-    table, handle = Versions(), FakeHandle("v1", 5)
+    table, handle = Versions(), FakeHandle(V1, 5)
     tell(table, 5)
     number = bind(table, handle)
     assert tell(table, 9) == 5
@@ -112,16 +115,16 @@ def test_what_is_open_is_told_until_it_is_closed_or_moved() -> None:
     assert table.move(pin, hidden)
     assert tell(table, 9) == tell(table, 9, hidden) == 5  # who asks by either path may be answered of either inode
     with pytest.raises(Waits):
-        bind(table, FakeHandle("v1", 5))
+        bind(table, FakeHandle(V1, 5))
     table.moved(pin, hidden, done=True)
     assert table.expire(SPARE)
     assert tell(table, 9) == 9 and tell(table, 0, hidden) == 5
     with pytest.raises(Untold):  # the new inode may have been made while the old one was told
-        bind(table, FakeHandle("v2", 9), opener=5)
+        bind(table, FakeHandle(V2, 9), opener=5)
     assert table.outdated(lambda pin: False) == []
-    again = bind(table, FakeHandle("v1", 5), hidden)
+    again = bind(table, FakeHandle(V1, 5), hidden)
     with pytest.raises(Again):
-        bind(table, FakeHandle("elsewhere", 5), hidden)
+        bind(table, FakeHandle("e" * 64, 5), hidden)
     table.release(number)
     table.release(again)
     assert not table.pins
@@ -130,21 +133,21 @@ def test_what_is_open_is_told_until_it_is_closed_or_moved() -> None:
 def test_who_looked_at_one_path_has_not_looked_at_another() -> None:
     table, other = Versions(), b"/other"
     tell(table, 5)
-    bind(table, FakeHandle("v1", 5))
+    bind(table, FakeHandle(V1, 5))
     pin = table.pins[PATH]
     table.move(pin, HIDDEN + b"1")
     table.moved(pin, HIDDEN + b"1", done=True)
     tell(table, 9)
     with pytest.raises(Untold):
-        bind(table, FakeHandle("v1", 5), other, opener=7)
+        bind(table, FakeHandle(V1, 5), other, opener=7)
     with pytest.raises(Untold):
-        bind(table, FakeHandle("v2", 9), opener=7)
+        bind(table, FakeHandle(V2, 9), opener=7)
 
 
 def test_what_could_not_be_moved_stays() -> None:
     table = Versions()
     tell(table, 5)
-    number = bind(table, FakeHandle("v1", 5))
+    number = bind(table, FakeHandle(V1, 5))
     pin = table.pins[PATH]
     assert table.move(pin, HIDDEN + b"1")
     table.moved(pin, HIDDEN + b"1", done=False)
@@ -156,9 +159,9 @@ def test_what_could_not_be_moved_stays() -> None:
 
 
 def test_two_sources_are_never_open_on_one_path() -> None:
-    table, handle = Versions(), FakeHandle("v2", 5)
+    table, handle = Versions(), FakeHandle(V2, 5)
     tell(table, 5)
-    bind(table, FakeHandle("v1", 5))
+    bind(table, FakeHandle(V1, 5))
     with pytest.raises(Waits) as caught:
         bind(table, handle, opener=7)
     assert not isinstance(caught.value, Untold)  # the cache of what is open is none of it
@@ -169,7 +172,7 @@ def test_two_sources_are_never_open_on_one_path() -> None:
     table.moved(pin, HIDDEN + b"1", done=True)
     assert leaving.is_set()
     assert tell(table, 7) == 5  # of what waits
-    assert table.claim_spare(PATH, "v3", opener=7) is handle
+    assert table.claim_spare(PATH, V3, opener=7) is handle
     bind(table, handle, opener=7)
     assert len(table.close()) == 2
 
@@ -185,13 +188,13 @@ def opened_and_closed(table: Versions, version: str, settled: bool = True, direc
 
 def test_the_cache_is_kept_for_the_same_version_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     table = Versions()
-    assert [opened_and_closed(table, version) for version in ("v1", "v1", "v2", "v1", "v1")] == [0, 1, 0, 0, 1]
-    assert opened_and_closed(table, "v1", settled=False)
-    assert not opened_and_closed(table, "v1")
-    assert not opened_and_closed(table, "v1", direct=True)
+    assert [opened_and_closed(table, version) for version in (V1, V1, V2, V1, V1)] == [0, 1, 0, 0, 1]
+    assert opened_and_closed(table, V1, settled=False)
+    assert not opened_and_closed(table, V1)
+    assert not opened_and_closed(table, V1, direct=True)
     monkeypatch.setattr(versions, "CACHED", 0)
-    assert opened_and_closed(table, "v1")
-    assert not opened_and_closed(table, "v1")
+    assert opened_and_closed(table, V1)
+    assert not opened_and_closed(table, V1)
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,4 +204,4 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         tell(table, 5, b"/%d" % number)
     assert len(table._young) + len(table._old) <= 2 * 11
     with pytest.raises(Untold):  # forgotten: the kernel is asked to look again
-        bind(table, FakeHandle("v1", 5), b"/0")
+        bind(table, FakeHandle(V1, 5), b"/0")
