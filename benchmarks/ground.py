@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import theirs
 from shoal.units import parse_size
-from tests.support.cluster import Cluster, Peer
+from tests.support.cluster import Cluster, Peer, Tracker
 from tests.support.patience import until
 
 
@@ -41,8 +41,8 @@ class Sizes:
 class Ground:
     """The running programs and their files; made by `prepare`."""
 
-    def __init__(self, cluster: Cluster, sizes: Sizes, web: str, owner: Peer) -> None:
-        self.cluster, self.sizes, self.web, self.owner = cluster, sizes, web, owner
+    def __init__(self, cluster: Cluster, sizes: Sizes, web: str, tracker: Tracker, owner: Peer) -> None:
+        self.cluster, self.sizes, self.web, self.tracker, self.owner = cluster, sizes, web, tracker, owner
         self.home, self.source = cluster.home, owner.local
         self._readers = 0
 
@@ -74,7 +74,7 @@ def prepare(sizes: Sizes) -> Iterator[Ground]:
         web = stack.enter_context(theirs.nginx(source, cluster.home))
         tracker = cluster.tracker()
         owner = cluster.peer("owner", local=source)
-        ground = Ground(cluster, sizes, web, owner)
+        ground = Ground(cluster, sizes, web, tracker, owner)
         expected = sizes.small + sizes.listed + 2
         until(lambda: tracker.get("/v1/peers")["peers"][0]["files"] >= expected, 300, "all files are listed", 0.5)
         yield ground

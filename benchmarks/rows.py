@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import theirs, work
+from benchmarks.crowd import crowd
 from benchmarks.ground import Ground
 from benchmarks.table import Line
 from tests.support.patience import until
@@ -20,11 +21,15 @@ class Mounted:
 
     path: Path
     settle: Callable[[], object] = lambda: None
+    local: Path | None = None
+    """Where the same files are on this disk, once they are kept."""
 
 
+DISK = "local disk"
 STATE = "user.shoal.state"
 Systems = dict[str, Callable[[], AbstractContextManager[Mounted]]]
-OURS, LIBFUSE, FULL, BARE, SSHFS = "ours", "ours, --fuse libfuse", "rclone, full cache", "rclone, no cache", "sshfs"
+OURS, LIBFUSE, MFUSEPY = "ours", "ours, --fuse libfuse", "mfusepy alone"
+FULL, BARE, SSHFS = "rclone, full cache", "rclone, no cache", "sshfs"
 
 
 def systems(ground: Ground) -> Systems:
@@ -34,7 +39,11 @@ def systems(ground: Ground) -> Systems:
     def ours(fuse: str) -> Iterator[Mounted]:
         with ground.reader("--fuse", fuse) as peer:
             file = peer.mount / "big.bin"
-            yield Mounted(peer.mount, lambda: until(lambda: os.getxattr(file, STATE) == b"here", 60, "it is kept"))
+
+            def settle() -> None:
+                until(lambda: os.getxattr(file, STATE) == b"here", 60, "it is kept")
+
+            yield Mounted(peer.mount, settle, peer.local)
 
     @contextmanager
     def other(system: AbstractContextManager[Path]) -> Iterator[Mounted]:
@@ -42,6 +51,7 @@ def systems(ground: Ground) -> Systems:
             yield Mounted(path)
 
     found: Systems = {OURS: lambda: ours("kernel"), LIBFUSE: lambda: ours("libfuse")}
+    found[MFUSEPY] = lambda: other(theirs.mfusepy(ground.source, ground.home))
     found[FULL] = lambda: other(theirs.rclone(ground.web, "full", ground.home))
     found[BARE] = lambda: other(theirs.rclone(ground.web, "off", ground.home))
     if os.geteuid() == 0 and not {"sshfs", "sshd"} & set(theirs.missing()):
@@ -67,10 +77,18 @@ def turns(ground: Ground, job: Callable[[Path], float]) -> dict[str, list[float]
     return results
 
 
+AGAIN: dict[str, Callable[[Path], float]] = {
+    "the same file again, dd bs=1M": lambda path: work.read_by_dd(path, "1M"),
+    "the same by mmap": work.read_mapped,
+    "the same by dd bs=512": lambda path: work.read_by_dd(path, "512"),
+}
+"""What is read of a file that is here by then, and how."""
+
+
 def sequential(ground: Ground) -> list[Line]:
-    """A cold file read whole, and read again. curl and the local disk take their turn beside ours."""
+    """A cold file read whole, and read again in several ways. curl and the local disk take their turn beside ours."""
     first: dict[str, list[float]] = {}
-    again: dict[str, list[float]] = {}
+    again: dict[str, dict[str, list[float]]] = {text: {} for text in AGAIN}
     target = ground.home / "curl.bin"
     for name, mounted in in_turn(ground):
         file = mounted.path / "big.bin"
@@ -78,47 +96,66 @@ def sequential(ground: Ground) -> list[Line]:
         first.setdefault(name, []).append(work.read_whole(file))
         mounted.settle()
         time.sleep(0.5)  # what any system does behind its readers' backs is done by then
-        again.setdefault(name, []).append(work.read_whole(file))
+        for text, job in AGAIN.items():
+            again[text].setdefault(name, []).append(job(file))
+            if name == OURS and mounted.local is not None:
+                again[text].setdefault("the file in LOCAL", []).append(job(mounted.local / "big.bin"))
         if name == OURS:
             work.touch_memory(3 * ground.sizes.big)
             began = time.perf_counter()
             theirs.curl(f"{ground.web}/big.bin", target)
             first.setdefault("curl -o", []).append(ground.sizes.big / (time.perf_counter() - began))
             target.unlink()
-            again.setdefault("local disk", []).append(work.read_whole(ground.source / "big.bin"))
-    cold, warm = "cold file through the mount", "the same file again"
-    lines = [
-        Line(cold, "B/s", first[OURS], FULL, first[FULL], 3),
-        Line(cold, "B/s", first[OURS], "curl -o", first["curl -o"], 0.6),
-        Line(cold, "B/s", first[OURS], BARE, first[BARE]),
-        Line(cold, "B/s", first[OURS], LIBFUSE, first[LIBFUSE]),
-        Line(warm, "B/s", again[OURS], "local disk", again["local disk"], 0.6),
-        Line(warm, "B/s", again[OURS], FULL, again[FULL]),
-        Line(warm, "B/s", again[OURS], LIBFUSE, again[LIBFUSE]),
-    ]
-    if SSHFS in first:
-        lines.insert(3, Line(cold, "B/s", first[OURS], SSHFS, first[SSHFS]))
+    del first[MFUSEPY]  # its file is here from the beginning
+    lines = _lines("cold file through the mount", "B/s", first, {FULL: 3, "curl -o": 0.7}, at_most=False)
+    for (text, got), bar in zip(again.items(), (0.9, 0.9, 0.8), strict=True):
+        lines += _lines(text, "B/s", got, {"the file in LOCAL": bar}, at_most=False)
     return lines
 
 
 def at_random(ground: Ground) -> list[Line]:
     """Reads of 4 KiB at random places of a cold file: the median time of one."""
     got = turns(ground, lambda mount: work.read_at_random(mount / "big.bin", 300, 1))
+    del got[MFUSEPY]
     bars = {BARE: 1.0}
     return _lines("random 4 KiB reads of a cold file", "s", got, bars, at_most=True)
 
 
 def small_files(ground: Ground) -> list[Line]:
-    """Cold files of 10 KiB, one after another."""
+    """Cold files of 10 KiB, one after another; and once more, when they are here."""
     names = ground.small_files()
-    got = turns(ground, lambda mount: work.read_each(mount / name for name in names))
-    return _lines(f"{len(names):,} cold files of 10 KiB", "/s", got, {FULL: 1.5, BARE: 1.5}, at_most=False)
+    first: dict[str, list[float]] = {}
+    again: dict[str, list[float]] = {}
+    for name, mounted in in_turn(ground):
+        files = [mounted.path / path for path in names]
+        first.setdefault(name, []).append(work.read_each(files))
+        time.sleep(2)
+        work.read_each(files)
+        again.setdefault(name, []).append(work.read_each(files))
+        if name == OURS and mounted.local is not None:
+            again.setdefault("the files in LOCAL", []).append(work.read_each(mounted.local / path for path in names))
+    del first[MFUSEPY]
+    text = f"{len(names):,} files of 10 KiB that are here"
+    lines = _lines(f"{len(names):,} cold files of 10 KiB", "/s", first, {FULL: 1.5, BARE: 1.5}, at_most=False)
+    lines.append(Line(text, "/s", again[OURS], bar=10_000))
+    return lines + _lines(text, "/s", again, {}, at_most=False)
 
 
 def listing(ground: Ground) -> list[Line]:
-    """`ls -lR` of remote files."""
-    got = turns(ground, lambda mount: work.run("ls", "-lR", str(mount / "listed")))
-    return _lines(f"ls -lR of {ground.sizes.listed:,} files", "s", got, {BARE: 0.5}, at_most=True)
+    """`ls -lR` of remote files, for the first time and again."""
+    first: dict[str, list[float]] = {}
+    again: dict[str, list[float]] = {}
+    for name, mounted in in_turn(ground):
+        for results in (first, again):
+            results.setdefault(name, []).append(work.run("ls", "-lR", str(mounted.path / "listed")))
+        if name == OURS:
+            for results in (first, again):
+                results.setdefault(DISK, []).append(work.run("ls", "-lR", str(ground.source / "listed")))
+    text = f"ls -lR of {ground.sizes.listed:,} files"
+    beyond = [max(0.0, ours - disk) for ours, disk in zip(first[OURS], first[DISK], strict=True)]
+    lines = _lines(text, "s", first, {BARE: 0.5}, at_most=True)
+    lines.append(Line(f"{text}: longer than the local disk's", "s", beyond, bar=0.3, at_most=True))
+    return lines + _lines(f"{text}, again", "s", again, {DISK: 2}, at_most=True)
 
 
 def traffic(ground: Ground) -> list[Line]:
@@ -140,8 +177,9 @@ def traffic(ground: Ground) -> list[Line]:
 
 
 def freshness(ground: Ground) -> list[Line]:
-    """A new file's way into everybody's mount."""
-    times = []
+    """A new file's way into everybody's mount, and a changed one's."""
+    times, changed = [], []
+    text = "a {} file is seen everywhere"
     with ground.reader() as one, ground.reader() as other:
         for number in range(5):
             began = time.perf_counter()
@@ -149,7 +187,16 @@ def freshness(ground: Ground) -> list[Line]:
             for peer in (one, other):
                 peer.wait_for(f"new-{number}.txt", seconds=20)
             times.append(time.perf_counter() - began)
-    return [Line("a new file is seen everywhere", "s", times, bar=10, at_most=True, note=f"worst {max(times):.2f} s")]
+            time.sleep(3)
+            began = time.perf_counter()
+            ground.owner.put(f"new-{number}.txt", b"%d, and more" % number)
+            for peer in (one, other):
+                peer.wait_for(f"new-{number}.txt", len(b"%d, and more" % number), 20)
+            changed.append(time.perf_counter() - began)
+    return [
+        Line(text.format("new"), "s", times, bar=10, at_most=True, note=f"worst {max(times):.2f} s"),
+        Line(text.format("changed"), "s", changed, bar=1, at_most=True, note=f"worst {max(changed):.2f} s"),
+    ]
 
 
 def memory(ground: Ground) -> list[Line]:
@@ -174,6 +221,19 @@ def memory(ground: Ground) -> list[Line]:
     ]
 
 
+def idle(ground: Ground) -> list[Line]:
+    """What a mounted peer costs that nobody uses, in a network of 100,000 files that it listed once."""
+    seconds, count = 30.0, 100_000
+    with crowd(ground.tracker, count), ground.reader() as peer:
+        peer.wait_for("crowd/99/999.bin", seconds=60)
+        work.run("find", str(peer.mount / "crowd"))
+        time.sleep(5)
+        before = work.cpu_of_group(peer.pid)
+        time.sleep(seconds)
+        used = (work.cpu_of_group(peer.pid) - before) / seconds
+    return [Line(f"CPU of an idle peer, {count:,} files listed", "%", [100 * used], bar=0.5, at_most=True)]
+
+
 def _lines(text: str, unit: str, got: dict[str, list[float]], bars: dict[str, float], at_most: bool) -> list[Line]:
     return [
         Line(text, unit, got[OURS], name, values, bars.get(name), at_most)
@@ -183,5 +243,5 @@ def _lines(text: str, unit: str, got: dict[str, list[float]], bars: dict[str, fl
 
 
 ROWS: dict[str, Callable[[Ground], list[Line]]] = {
-    row.__name__: row for row in (sequential, at_random, small_files, listing, traffic, freshness, memory)
+    row.__name__: row for row in (sequential, at_random, small_files, listing, traffic, freshness, memory, idle)
 }

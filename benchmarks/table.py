@@ -19,6 +19,8 @@ def show(value: float, unit: str) -> str:
             return show_size(value)
         case "s":
             return f"{value * 1e3:.2f} ms" if value < 0.1 else f"{value:.2f} s"
+        case "%":
+            return f"{value:.2f} %"
         case _:
             return f"{value:,.0f}{unit}"
 

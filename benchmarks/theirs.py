@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,6 +150,14 @@ def sshfs(root: Path, home: Path) -> Iterator[Path]:
         source = f"{getpass.getuser()}@127.0.0.1:{root}"
         with mounted(["sshfs", "-f", source, str(home / "sshfs"), "-o", options], home / "sshfs", home) as point:
             yield point
+
+
+@contextmanager
+def mfusepy(root: Path, home: Path) -> Iterator[Path]:
+    """The directory itself, through a mount that does nothing else."""
+    command = [sys.executable, "-m", "benchmarks.loopback", str(root)]
+    with mounted([*command, str(home / "loopback")], home / "loopback", home) as point:
+        yield point
 
 
 def curl(url: str, file: Path) -> None:

@@ -40,6 +40,22 @@ def read_whole(path: Path) -> float:
     return total / elapsed
 
 
+def read_mapped(path: Path) -> float:
+    """Bytes a second of all of a file, copied out of a map of it a MiB at a time."""
+    began = time.perf_counter()
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        size, buffer = len(mapped), bytearray(BUFFER)
+        for offset in range(0, size, BUFFER):
+            part = mapped[offset : offset + BUFFER]
+            buffer[: len(part)] = part
+    return size / (time.perf_counter() - began)
+
+
+def read_by_dd(path: Path, step: str) -> float:
+    """Bytes a second of `dd bs=STEP`."""
+    return os.stat(path).st_size / run("dd", f"if={path}", "of=/dev/null", f"bs={step}", "status=none")
+
+
 def read_at_random(path: Path, count: int, seed: int) -> float:
     """The median time of `count` reads of 4 KiB at random places of one open file."""
     places = random.Random(seed)
@@ -75,6 +91,19 @@ def run(*command: str) -> float:
     began = time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - began
+
+
+def cpu_of_group(group: int) -> float:
+    """Seconds of CPU time that the processes of a process group have used so far."""
+    ticks = 0
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and os.getpgid(int(entry.name)) == group:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+        except OSError:  # ended meanwhile
+            continue
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory_of_group(group: int) -> tuple[int, int]:
