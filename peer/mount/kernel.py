@@ -67,7 +67,7 @@ class KernelMount:
         session = self._session = Session(
             self._fd, lambda request: self._requests.answer(request), passthrough=os.geteuid() == 0
         )
-        self._requests = Requests(self._vfs, self._table, session.write, self._opening.submit)
+        self._requests = Requests(self._vfs, self._table, session.write, self._opening.submit, session.give_way)
         self._notices = Notices(self._table, session.write, self._requests.free_pages)
         if not session.start(_STARTING):
             unmount(self._point, 0, session.wait)

@@ -69,9 +69,16 @@ class Parked:
 class Requests:
     """Answers requests, each with one `write`; from any thread, also after `answer` returned."""
 
-    def __init__(self, vfs: Vfs, table: Table, write: Write, later: Callable[[Callable[[], object]], object]) -> None:
-        """`later` has something done by another thread that may wait."""
-        self._vfs, self._table, self._write, self._later = vfs, table, write, later
+    def __init__(
+        self,
+        vfs: Vfs,
+        table: Table,
+        write: Write,
+        later: Callable[[Callable[[], object]], object],
+        give_way: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`later` has something done by another thread that may wait; `give_way` is called before the disk is asked."""
+        self._vfs, self._table, self._write, self._later, self._give_way = vfs, table, write, later, give_way
         self._lock = threading.Lock()
         self._files: dict[int, OpenFile] = {}
         self._dirs: dict[int, OpenDir] = {}
@@ -310,7 +317,10 @@ class Requests:
             return False
 
     def _bind(self, known: Known, node: Node, flags: int) -> bytes:
-        handle = self._vfs.open(node, flags)
+        again = self._reopen(known, node, flags)
+        if again is None:
+            self._give_way()
+        handle = again or self._vfs.open(node, flags)
         number = next(self._numbers)
         with self._lock:
             same = not known.handles or known.handles[-1].source == handle.source
@@ -322,19 +332,28 @@ class Requests:
             handle.close()
             self._table.renew(known)
             raise Stale
-        if handle.follows or self._vfs.open_waits(node):
+        if (handle.follows and not again) or self._vfs.open_waits(node):
             self._write(protocol.inval_inode(known.id, -1), ())  # what the kernel believes of it may be wrong
         if backing:
             known.pages = False
             return protocol.OPEN_OUT.pack(number, Open.PASSTHROUGH, backing)
         if handle.direct:
             return protocol.OPEN_OUT.pack(number, Open.DIRECT_IO, 0)
-        keep, known.unsettled, known.pages = not known.unsettled, False, True
+        keep, known.unsettled, known.pages, known.seen = not known.unsettled, False, True, handle.seen
         return protocol.OPEN_OUT.pack(number, Open.KEEP_CACHE if keep else 0, 0)
+
+    def _reopen(self, known: Known, node: Node, flags: int) -> Handle | None:
+        """The file as it was open before, if the kernel may have all of it in its cache, and is to read it there."""
+        if known.seen is None or known.unsettled or flags & os.O_ACCMODE:
+            return None
+        if self.backings is not None and not self.backings.why_not and self._vfs.attributes(node).size >= LEAST:
+            return None
+        return self._vfs.reopen(node, known.seen)
 
     def _read(self, request: Request) -> None:
         number, offset, size, *_ = fixed(protocol.READ_IN, request.body)
         unique, file = request.unique, self._files[number]
+        self._give_way()
         handle = file.handle
         if handle.fd >= 0:
             data = os.pread(handle.fd, size, offset)

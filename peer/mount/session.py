@@ -1,6 +1,8 @@
 """One mount's conversation with the kernel: what both can do is agreed, requests are read and answered, until the end.
 
-Threading: some threads read requests, one after the other each, and answer them; none of them waits for the network.
+Threading: one of some threads has its turn: it reads requests and answers them, one after the other, so that quick
+ones cost no change of threads. Who answers one that may take the disk some time gives its turn to another first. None
+of them waits for the network.
 """
 
 import errno
@@ -13,7 +15,7 @@ from peer.mount import protocol
 from peer.mount.protocol import BadMessage, Init, Op, Request, fixed
 from peer.swarm.pending import Parts
 
-THREADS = 2
+THREADS = 4
 BACKGROUND = 4096
 WANTED = (
     Init.ASYNC_READ
@@ -43,6 +45,8 @@ class Session:
         self._wanted = WANTED | (Init.PASSTHROUGH if passthrough else Init(0))
         self._threads: list[threading.Thread] = []
         self._greeted = threading.Event()
+        self._turn = threading.Lock()
+        self._whose = 0
         self.minor = 0
         self.features = Init(0)
         """What both can do; known once `start` returned."""
@@ -68,6 +72,12 @@ class Session:
             thread.join(timeout)
         return not self.alive
 
+    def give_way(self) -> None:
+        """Called by who answers a request and may be some time: the next one is read by another thread."""
+        if self._whose == threading.get_ident():
+            self._whose = 0
+            self._turn.release()
+
     def write(self, head: bytes, data: Parts = ()) -> bool:
         """Gives the kernel a message; False if it does not want it any more (interrupted, forgotten, unmounted)."""
         try:
@@ -79,8 +89,17 @@ class Session:
         return True
 
     def _run(self) -> None:
-        buffer = memoryview(bytearray(protocol.BUFFER))
+        try:
+            self._answer_all()
+        finally:
+            self.give_way()
+
+    def _answer_all(self) -> None:
+        buffer, me = memoryview(bytearray(protocol.BUFFER)), threading.get_ident()
         while True:
+            if self._whose != me:
+                self._turn.acquire()
+                self._whose = me
             try:
                 length = os.readv(self._fd, (buffer,))
             except OSError as error:

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 from peer.catalogue.tree import File
 from peer.mount.protocol import ROOT
-from peer.vfs import Handle, Node, version_of
+from peer.vfs import Handle, Node, Seen, version_of
 
 BESIDE = 4096
 """Names with a `~` that are remembered of one folder; what is not there is not told for long beyond that."""
@@ -43,7 +43,7 @@ class Stale(Exception):
 class Known:
     """A node that the kernel knows; a million of them may be. `version` stands for a version, and is not one."""
 
-    __slots__ = ("cached", "handles", "id", "lookups", "node", "pages", "path", "turn", "unsettled", "version")
+    __slots__ = ("cached", "handles", "id", "lookups", "node", "pages", "path", "seen", "turn", "unsettled", "version")
 
     def __init__(self, id: int, path: str, version: int) -> None:
         self.id, self.path, self.version = id, path, version
@@ -58,6 +58,8 @@ class Known:
         """Those that are open on it, all of one source; guarded by who opens them."""
         self.pages = False
         """Whether the kernel's cache may hold bytes of it."""
+        self.seen: Seen | None = None
+        """Of a file whose bytes the kernel may have all, and no others: what was open."""
         self.unsettled = False
         """Whether the kernel's cache may hold other bytes than the version's."""
 

@@ -16,7 +16,10 @@ ENOUGH = 64
 """Files of one content that are tried; an empty file may stand at a hundred thousand paths."""
 
 
-def identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
+Identity = tuple[int, int, int, int, int]
+
+
+def identity(status: os.stat_result) -> Identity:
     """(device, inode, size, mtime, ctime), the times in nanoseconds: what a file must keep to be unchanged.
 
     The inode is folded into SQLite's signed 64 bits.
@@ -25,9 +28,14 @@ def identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
     return status.st_dev, ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
+def hashed(row: Row) -> Identity:
+    """The identity of the file that was hashed."""
+    return row.dev, row.ino, row.size, row.mtime, row.ctime
+
+
 def unchanged(row: Row, status: os.stat_result) -> bool:
     """Whether the file still is the one that was hashed."""
-    return (row.dev, row.ino, row.size, row.mtime, row.ctime) == identity(status)
+    return hashed(row) == identity(status)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@
 May import `shoal`, `peer.catalogue`, `peer.swarm`, `peer.share`. Nothing here opens a path inside the mount.
 """
 
-from peer.vfs.handles import Handle
+from peer.vfs.handles import Handle, Seen
 from peer.vfs.nodes import Attributes, Node, StateDir, StateFile, version_of
 from peer.vfs.sights import Sight
 from peer.vfs.vfs import Vfs
 
-__all__ = ["Attributes", "Handle", "Node", "Sight", "StateDir", "StateFile", "Vfs", "version_of"]
+__all__ = ["Attributes", "Handle", "Node", "Seen", "Sight", "StateDir", "StateFile", "Vfs", "version_of"]

@@ -6,14 +6,18 @@ on any disk; everything else comes from the swarm.
 Threading: any thread, any number of reads at a time, until `close`.
 """
 
+import errno
 import os
+import threading
 from abc import ABC, abstractmethod
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 from peer.catalogue.tree import File
+from peer.share.local import Identity, identity
 from peer.swarm.pending import Done, Pending, read_into
 from peer.vfs.nodes import FILE, Attributes
-from shoal.errors import Gone, LocalError, Unreachable
+from shoal.errors import Gone, LocalError, ShoalError, Unreachable
 from shoal.names import SafePath, printable
 from shoal.wire import Entry
 
@@ -46,6 +50,16 @@ class Swarm(Protocol):
 
     def state(self, entry: Entry) -> str:
         """ "partial", "remote" or "unreachable"."""
+
+
+class Seen(NamedTuple):
+    """What was opened: enough to tell later, without opening it, whether it still is the same."""
+
+    version: str
+    source: str
+    own: str = ""
+    """Its name below LOCAL, if it is one's own file."""
+    hashed: Identity = (0, 0, 0, 0, 0)
 
 
 class Handle(ABC):
@@ -88,6 +102,11 @@ class Handle(ABC):
         """Told by who read `fd`: there is nothing after `end`. Raises ShoalError if there should be."""
 
     @property
+    def seen(self) -> Seen | None:
+        """What it is open on, if that can be opened again by `Vfs.reopen`."""
+        return None
+
+    @property
     def settled(self) -> bool:
         """Whether what was read is `version` and nothing else, so that it may stay cached."""
         return True
@@ -98,26 +117,32 @@ class Handle(ABC):
 
 
 class DiskHandle(Handle):
-    """A file of this disk. `hashed` is its (size, mtime) when it was last hashed.
+    """A file of this disk. `hashed` is its `identity` when it was last hashed.
 
-    One's `own` file follows what is written to it. A copy does not: cut short, it is an error.
+    One's own file, which has a name below LOCAL, follows what is written to it. A copy does not: cut short, it is an
+    error.
     """
 
-    def __init__(self, fd: int, version: str, attributes: Attributes, hashed: tuple[int, int], own: bool) -> None:
+    def __init__(self, fd: int, version: str, attributes: Attributes, hashed: Identity, own: str = "") -> None:
         self.fd, self._attributes, self._hashed, self._own = fd, attributes, hashed, own
         now = os.fstat(fd)
-        self.version = version if (now.st_size, now.st_mtime_ns) == hashed else f"disk {now.st_ino} {now.st_mtime_ns}"
+        self.version = version if identity(now) == hashed else f"disk {now.st_ino} {now.st_mtime_ns}"
         self.direct = self.version != version
         self.source = f"disk {now.st_dev} {now.st_ino}" if own else version
-        self.follows = own
+        self.follows = bool(own)
 
     @property
     def attributes(self) -> Attributes:
         """Those of the version while it is unchanged, else those of the disk."""
         now = os.fstat(self.fd)
-        if not self._own or (now.st_size, now.st_mtime_ns) == self._hashed:
+        if not self._own or identity(now) == self._hashed:
             return self._attributes
         return Attributes(self._attributes.mode, now.st_size, now.st_mtime_ns)
+
+    @property
+    def seen(self) -> Seen | None:
+        """See `Handle.seen`."""
+        return None if self.direct else Seen(self.version, self.source, self._own, self._hashed)
 
     def begin(self, offset: int, size: int, done: Done) -> Pending | None:
         """See `Handle.begin`."""
@@ -140,7 +165,7 @@ class DiskHandle(Handle):
     def settled(self) -> bool:
         """See `Handle.settled`."""
         now = os.fstat(self.fd)
-        return not self.direct and (now.st_size, now.st_mtime_ns) == self._hashed
+        return not self.direct and (identity(now) == self._hashed if self._own else now.st_size == self._hashed[2])
 
     def close(self) -> None:
         """See `Handle.close`."""
@@ -162,6 +187,11 @@ class SwarmHandle(Handle):
         """See `Handle.attributes`."""
         return self._attributes
 
+    @property
+    def seen(self) -> Seen | None:
+        """See `Handle.seen`."""
+        return None if self.direct else Seen(self.version, self.source)
+
     def begin(self, offset: int, size: int, done: Done) -> Pending | None:
         """See `Handle.begin`; Gone if nobody has it and it left the network."""
         return self._reader.begin(offset, size, lambda parts, error: done(parts, error and self._meant(error)))
@@ -182,6 +212,56 @@ class Listing(Protocol):
 
     def listed(self, path: str, cid: str) -> bool:
         """Whether this version of the path is in the network, or here."""
+
+
+class Reopened(Handle):
+    """A file that was open before, and of which the kernel may have all bytes: opened when one is asked for."""
+
+    def __init__(self, seen: Seen, attributes: Attributes, open: Callable[[], Handle]) -> None:
+        self.version, self.source, self.follows = seen.version, seen.source, bool(seen.own)
+        self._seen, self._attributes, self._open = seen, attributes, open
+        self._lock = threading.Lock()
+        self._handle: Handle | None = None
+
+    @property
+    def attributes(self) -> Attributes:
+        """See `Handle.attributes`."""
+        return self._now().attributes if self.follows else self._attributes
+
+    @property
+    def seen(self) -> Seen | None:
+        """See `Handle.seen`."""
+        return self._seen
+
+    def begin(self, offset: int, size: int, done: Done) -> Pending | None:
+        """See `Handle.begin`."""
+        try:
+            handle = self._now()
+        except (OSError, ShoalError) as error:
+            done((), error)
+            return None
+        return handle.begin(offset, size, done)
+
+    @property
+    def settled(self) -> bool:
+        """See `Handle.settled`."""
+        return self._handle is None or self._handle.settled
+
+    def close(self) -> None:
+        """See `Handle.close`."""
+        if self._handle is not None:
+            self._handle.close()
+
+    def _now(self) -> Handle:
+        """The file, open. Raises OSError (ESTALE) if it was replaced meanwhile."""
+        with self._lock:
+            if self._handle is None:
+                handle = self._open()
+                if handle.source != self.source:
+                    handle.close()
+                    raise OSError(errno.ESTALE, "the file was replaced before it was read")
+                self._handle = handle
+            return self._handle
 
 
 class StateHandle(Handle):

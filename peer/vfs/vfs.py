@@ -20,9 +20,9 @@ from peer.catalogue.difference import Difference
 from peer.catalogue.tree import File, Folder
 from peer.catalogue.version import Version
 from peer.layout import Layout
-from peer.share.local import LocalFiles
+from peer.share.local import LocalFiles, hashed, identity
 from peer.share.rows import IndexReader, Row
-from peer.vfs.handles import DiskHandle, Handle, StateHandle, Swarm, SwarmHandle
+from peer.vfs.handles import DiskHandle, Handle, Reopened, Seen, StateHandle, Swarm, SwarmHandle
 from peer.vfs.nodes import (
     DIRECTORY,
     FILE,
@@ -43,6 +43,8 @@ from shoal.wire import Entry
 
 XATTRS = ("user.shoal.cid", "user.shoal.sha1", "user.shoal.owners", "user.shoal.holders", "user.shoal.state")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_APPEND | os.O_TRUNC | os.O_CREAT
+_OTHER = (0, 0, 0, 0, 0)
+"""No file is this."""
 _SIZES = 65536
 """How many sizes are remembered of files of whom no catalogue knows it."""
 
@@ -158,6 +160,22 @@ class Vfs:
             raise OSError(errno.ELOOP, "a link")
         return self._open_here(node) or self._open_there(node)
 
+    def reopen(self, node: Node, seen: Seen) -> Handle | None:
+        """A handle on what was open before, if it still is that: of one's own file the disk is asked.
+
+        Nothing is opened before it is read. None: `open` it.
+        """
+        if not isinstance(node, File):
+            return None
+        if seen.own:
+            try:
+                status = os.stat(self._layout.local / seen.own, follow_symlinks=False)
+            except OSError:
+                return None
+            if identity(status) != seen.hashed:
+                return None
+        return Reopened(seen, self.attributes(node), lambda: self.open(node))
+
     def open_waits(self, node: Node) -> bool:
         """Whether `open` may have to ask a holder."""
         return isinstance(node, File) and node.entry.size is None
@@ -168,17 +186,18 @@ class Vfs:
             return None
         attributes = self.attributes(file)
         if any(owner.id == self._catalogue.id for owner in file.entry.owners):
-            for row in self._index.at(file.path):
-                if row.cid == cid and row.kind == "own" and row.place == "local" and row.is_file:
-                    handle = self._open_own(row, attributes)
-                    if handle is not None:
-                        return handle
+            rows = [row for row in self._index.at(file.path) if row.kind == "own" and row.place == "local"]
+            # Where the index has another version by now, the tree will in a moment: it is read as it is.
+            for row in sorted((row for row in rows if row.is_file), key=lambda row: row.cid != cid):
+                handle = self._open_own(row, cid, attributes)
+                if handle is not None:
+                    return handle
         found = self._files.open(cid)
         if found is None:
             return None
-        return DiskHandle(found.fd, cid, attributes, (found.row.size, found.row.mtime), own=False)
+        return DiskHandle(found.fd, cid, attributes, hashed(found.row))
 
-    def _open_own(self, row: Row, attributes: Attributes) -> Handle | None:
+    def _open_own(self, row: Row, cid: str, attributes: Attributes) -> Handle | None:
         """One's own file, as it is now; None if there is none any more."""
         try:
             with Beneath(self._layout.local) as root:
@@ -186,7 +205,7 @@ class Vfs:
         except OSError:
             self._rescan(row.path)
             return None
-        handle = DiskHandle(fd, row.cid, attributes, (row.size, row.mtime), own=True)
+        handle = DiskHandle(fd, cid, attributes, hashed(row) if row.cid == cid else _OTHER, own=row.disk)
         if handle.direct:
             self._rescan(row.path)
         return handle
@@ -199,8 +218,7 @@ class Vfs:
         attributes = self.attributes(file)
         if (fd := reader.whole()) >= 0:
             reader.close()
-            now = os.fstat(fd)
-            return DiskHandle(fd, version_of(file), attributes, (now.st_size, now.st_mtime_ns), own=False)
+            return DiskHandle(fd, version_of(file), attributes, identity(os.fstat(fd)))
         return SwarmHandle(file, version_of(file), attributes, reader, self._catalogue)
 
     def xattrs(self, node: Node) -> list[str]:
