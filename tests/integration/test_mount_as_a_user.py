@@ -4,16 +4,18 @@ import errno
 import hashlib
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.cluster import READ, ROOT, SEEN, Cluster, Peer
-from tests.support.faults import QUICK, content
+from tests.support.faults import content
 from tests.support.mounted import is_mounted
 from tests.support.patience import until
 
@@ -89,7 +91,7 @@ def ben(cluster: Cluster, device: None, monkeypatch: pytest.MonkeyPatch) -> Peer
     """A peer of this user, in a network with another one that shares a file. Not even root may look into its mount."""
     if subprocess.run(as_nobody(PYTHON, "-c", "import msgspec"), env={"PYTHONPATH": PATHS}, check=False).returncode:
         pytest.skip(f"a user cannot run {PYTHON} with what is installed here")
-    tracker = cluster.tracker(*QUICK)
+    tracker = cluster.tracker("--ttl", "30", "--refresh", "1")  # the lease of one that hangs goes on meanwhile
     cluster.peer("anna").put("theirs/big", content("big", SIZE))
     cluster.home.chmod(0o755)
     home = cluster.home / "ben"
@@ -149,3 +151,37 @@ def test_a_users_mount_that_is_in_use_ends_all_the_same(ben: Peer) -> None:
     finally:
         user.kill()
         user.communicate()
+
+
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, "umount"])
+def test_a_users_peer_ends_though_64_readers_wait_for_a_holder_that_hangs(
+    cluster: Cluster, ben: Peer, end: signal.Signals | str
+) -> None:
+    anna = next(node for node in cluster.nodes if node.name == "anna")
+    anna.pause()
+    command = as_nobody("cat", ben.mount / "theirs/big")
+    readers = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(64)]
+    try:
+        until(lambda: sum(map(waits, readers)) == 64, READ, "all of them wait")
+        began = time.monotonic()
+        if isinstance(end, str):
+            assert subprocess.run(as_nobody("fusermount3", "-uz", ben.mount), check=False, timeout=READ).returncode == 0
+        else:
+            os.kill(ben.pid, end)
+            assert ben.wait_ended(10) == 0, ben.tail()
+            assert time.monotonic() - began < 10
+        assert not is_mounted(ben.mount)
+        for reader in readers:
+            assert reader.wait(READ) != 0
+        assert ben.wait_ended(10) == 0, ben.tail()
+    finally:
+        anna.resume()
+        for reader in readers:
+            reader.kill()
+            reader.wait(READ)
+
+
+def waits(reader: "subprocess.Popen[bytes]") -> bool:
+    """Whether it is a `cat` that sleeps: it waits for bytes."""
+    status = Path(f"/proc/{reader.pid}/stat").read_text()
+    return status.split("(", 1)[1].startswith("cat) S") or status.split("(", 1)[1].startswith("cat) D")
