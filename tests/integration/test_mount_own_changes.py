@@ -10,8 +10,10 @@ import pytest
 
 from peer.config import Fuse
 from peer.mount.backing import LEAST
+from shoal.manifest import manifest_of
 from tests.support import sweep
 from tests.support.mounted import Network, mounted
+from tests.support.patience import until
 
 pytestmark = [
     pytest.mark.mount,
@@ -126,3 +128,24 @@ def test_it_is_read_as_it_is_now(
             change(disk)
             print(order, file=reader.stdin, flush=True)
             assert reader.stdout.readline() == "right\n"
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the index has no row of the version that is shown, and nobody else has its bytes"
+)
+@pytest.mark.parametrize("change", [grow, overwrite, replace], ids=lambda change: change.__name__)
+def test_it_is_read_as_it_is_now_when_the_index_knows_and_the_catalogue_does_not_yet(
+    place: tuple[Network, Path], change: Callable[[Path], None]
+) -> None:
+    """As for a moment after each change: the scanner writes the row, and what is shown follows."""
+    net, point = place
+    name = f"indexed {change.__name__}"
+    net.own(name, b"A" * 70_001)
+    disk = net.share.layout.local / name
+    assert (point / name).read_bytes() == b"A" * 70_001
+    change(disk)
+    data = disk.read_bytes()
+    net.share.list(name, manifest_of(data), disk)
+    assert (point / name).read_bytes() == data
+    net.catalogue.apply_rows(net.index.at(name))
+    until(lambda: (point / name).read_bytes() == data, 10, "it is read as the version that it is now")
