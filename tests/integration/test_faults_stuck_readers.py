@@ -76,7 +76,7 @@ def test_64_stuck_reads_slow_nobody_and_end_in_time(peers: tuple[Peer, Peer]) ->
 def test_a_peer_ends_in_time_though_readers_wait(peers: tuple[Peer, Peer], number: signal.Signals) -> None:
     anna, cleo = peers
     anna.pause()
-    with programs_that_wait(cleo, 8) as readers:
+    with programs_that_wait(cleo, READS) as readers:
         time.sleep(0.5)
         assert all(reader.poll() is None for reader in readers)
         began = time.monotonic()
@@ -94,7 +94,7 @@ def test_a_peer_ends_in_time_though_readers_wait(peers: tuple[Peer, Peer], numbe
 def test_unmounted_by_another_hand_though_readers_wait(peers: tuple[Peer, Peer]) -> None:
     anna, cleo = peers
     anna.pause()
-    with programs_that_wait(cleo, 8) as readers:
+    with programs_that_wait(cleo, READS) as readers:
         time.sleep(0.5)
         began = time.monotonic()
         subprocess.run(["umount", "-f", cleo.mount], check=False, capture_output=True, timeout=10)

@@ -65,7 +65,8 @@ class Share:
     ) -> None:
         """The row of a file with this status."""
         disk = path if place == "local" else ""
-        row = (path, manifest.cid, kind, manifest.size, st.st_mtime_ns, manifest.sha1, 0, "", json.dumps({}))
+        x = int(bool(st.st_mode & 0o100))
+        row = (path, manifest.cid, kind, manifest.size, st.st_mtime_ns, manifest.sha1, x, "", json.dumps({}))
         row += (next(self._sequence), place, disk, st.st_dev, st.st_ino, st.st_ctime_ns, state)
         with self._db() as db:
             db.execute("DELETE FROM rows WHERE path = ?", (path,))
