@@ -13,6 +13,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 
+from msgspec import Struct
+
 from peer.catalogue.namespace import shown_names
 from peer.catalogue.version import Version
 from shoal.names import SafePath
@@ -21,14 +23,13 @@ from shoal.wire import Entry
 _Versions = Version | tuple[Version, ...]
 
 
-class File:
+class File(Struct, eq=False, gc=False):
     """A file or link as it is shown: its name in its folder, its path in the network, and which version of that."""
 
-    __slots__ = ("_entry", "name", "path", "version")
-
-    def __init__(self, name: str, path: SafePath, version: Version) -> None:
-        self.name, self.path, self.version = name, path, version
-        self._entry: Entry | None = None
+    name: str
+    path: SafePath
+    version: Version
+    _entry: Entry | None = None
 
     @property
     def entry(self) -> Entry:
@@ -41,8 +42,6 @@ class File:
         if not isinstance(other, File):
             return NotImplemented
         return (self.name, self.path) == (other.name, other.path) and self.version.looks_like(other.version)
-
-    __hash__ = None  # type: ignore[assignment]
 
 
 class Children(Mapping[str, "Folder | File"]):

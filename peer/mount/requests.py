@@ -339,7 +339,8 @@ class Requests:
             return protocol.OPEN_OUT.pack(number, Open.PASSTHROUGH, backing)
         if handle.direct:
             return protocol.OPEN_OUT.pack(number, Open.DIRECT_IO, 0)
-        keep, known.unsettled, known.pages, known.seen = not known.unsettled, False, True, handle.seen
+        keep, known.unsettled, known.seen = not known.unsettled, False, handle.seen
+        known.pages = self._vfs.attributes(node).size >= LEAST
         return protocol.OPEN_OUT.pack(number, Open.KEEP_CACHE if keep else 0, 0)
 
     def _reopen(self, known: Known, node: Node, flags: int) -> Handle | None:
@@ -403,7 +404,7 @@ class Requests:
         if not known.pages or known.handles or self.backings is None or self.backings.why_not:
             return
         node = self._table.shown(known)
-        if node is None or self._vfs.attributes(node).size < LEAST or not self._vfs.is_here(node):
+        if node is None or not self._vfs.is_here(node):
             return
         known.pages = False
         self._write(protocol.inval_inode(known.id, 0), ())

@@ -8,7 +8,9 @@ of them waits for the network.
 import errno
 import logging
 import os
+import select
 import threading
+import time
 from collections.abc import Callable
 
 from peer.mount import protocol
@@ -16,6 +18,9 @@ from peer.mount.protocol import BadMessage, Init, Op, Request, fixed
 from peer.swarm.pending import Parts
 
 THREADS = 4
+AWAKE = 100e-6
+"""Seconds for which the next request is waited for awake after a quick one: who lists or opens many files asks again at
+once, and to be woken takes longer than to answer, most of all on a virtual machine."""
 BACKGROUND = 4096
 WANTED = (
     Init.ASYNC_READ
@@ -96,8 +101,14 @@ class Session:
 
     def _answer_all(self) -> None:
         buffer, me = memoryview(bytearray(protocol.BUFFER)), threading.get_ident()
+        ready = select.poll()
+        ready.register(self._fd, select.POLLIN)
         while True:
-            if self._whose != me:
+            if self._whose == me:
+                until = time.perf_counter() + AWAKE
+                while not ready.poll(0) and time.perf_counter() < until:
+                    pass
+            else:
                 self._turn.acquire()
                 self._whose = me
             try:

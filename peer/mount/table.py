@@ -26,6 +26,8 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from peer.catalogue.tree import File
 from peer.mount.protocol import ROOT
 from peer.vfs import Handle, Node, Seen, version_of
@@ -40,28 +42,27 @@ class Stale(Exception):
     """The kernel asks by a number that stands for nothing any more."""
 
 
-class Known:
+class Known(Struct, eq=False, gc=False):
     """A node that the kernel knows; a million of them may be. `version` stands for a version, and is not one."""
 
-    __slots__ = ("cached", "handles", "id", "lookups", "node", "pages", "path", "seen", "turn", "unsettled", "version")
-
-    def __init__(self, id: int, path: str, version: int) -> None:
-        self.id, self.path, self.version = id, path, version
-        self.lookups = 0
-        self.node: Node | None = None
-        """Of a file that is open: what was opened."""
-        self.turn = 0
-        """Of a directory: counts its changes."""
-        self.cached = -1
-        """Of a directory: the turn whose listing the kernel may have in its cache."""
-        self.handles: tuple[Handle, ...] = ()
-        """Those that are open on it, all of one source; guarded by who opens them."""
-        self.pages = False
-        """Whether the kernel's cache may hold bytes of it."""
-        self.seen: Seen | None = None
-        """Of a file whose bytes the kernel may have all, and no others: what was open."""
-        self.unsettled = False
-        """Whether the kernel's cache may hold other bytes than the version's."""
+    id: int
+    path: str
+    version: int
+    lookups: int = 0
+    node: Node | None = None
+    """Of a file that is open: what was opened."""
+    turn: int = 0
+    """Of a directory: counts its changes."""
+    cached: int = -1
+    """Of a directory: the turn whose listing the kernel may have in its cache."""
+    handles: tuple[Handle, ...] = ()
+    """Those that are open on it, all of one source; guarded by who opens them."""
+    pages: bool = False
+    """Whether the kernel's cache may hold bytes of what could be passed through."""
+    seen: Seen | None = None
+    """Of a file whose bytes the kernel may have all, and no others: what was open."""
+    unsettled: bool = False
+    """Whether the kernel's cache may hold other bytes than the version's."""
 
     def child(self, name: bytes) -> str:
         """The path of this name in it."""

@@ -178,7 +178,7 @@ class Vfs:
 
     def open_waits(self, node: Node) -> bool:
         """Whether `open` may have to ask a holder."""
-        return isinstance(node, File) and node.entry.size is None
+        return isinstance(node, File) and node.version.stat()[1] is None
 
     def _open_here(self, file: File) -> Handle | None:
         cid = file.entry.cid
