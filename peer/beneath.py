@@ -138,7 +138,16 @@ def _check(path: str) -> None:
 
 def rename_noreplace(source_dir: int, source: str, target_dir: int, target: str) -> None:
     """Renames, unless something is at the target: FileExistsError. Raises OSError."""
-    _renameat2(source_dir, source, target_dir, target, _RENAME_NOREPLACE)
+    try:
+        _renameat2(source_dir, source, target_dir, target, _RENAME_NOREPLACE)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        # NFS, and some FUSE file systems: a second name is not made where there is one either.
+        os.link(source, target, src_dir_fd=source_dir, dst_dir_fd=target_dir, follow_symlinks=False)
+        os.unlink(source, dir_fd=source_dir)
+        # A FUSE file system's kernel made up the ctime of that; so it asks for the right one.
+        os.chmod(target, os.stat(target, dir_fd=target_dir).st_mode & 0o7777, dir_fd=target_dir)
 
 
 def rename_exchange(source_dir: int, source: str, target_dir: int, target: str) -> None:

@@ -14,7 +14,8 @@ from peer.mount.table import Known
 from peer.vfs import Handle
 
 LEAST = 1 << 20
-"""Bytes of the smallest file that is passed through: of smaller ones the page cache is as fast, and opens faster."""
+"""Bytes of the smallest file that is passed through: of smaller ones the page cache is as fast, and opens faster. One's
+own are all passed through, so that who has one open sees what is written to it."""
 log = logging.getLogger(__name__)
 
 
@@ -39,7 +40,9 @@ class Backings:
         """The id of the backing for an open of this node, or 0: it is cached. Give it back once for each id."""
         backing, opens = self._open.get(known.id, (0, 0))
         if not backing:
-            if self._why or known.handles or handle.fd < 0 or handle.direct or handle.attributes.size < LEAST:
+            if self._why or known.handles or handle.fd < 0 or handle.direct:
+                return 0
+            if handle.attributes.size < LEAST and not handle.follows:
                 return 0
             backing = self._new(handle.fd)
             if not backing:

@@ -67,6 +67,7 @@ class Init(IntFlag):
 
     ASYNC_READ = 1 << 0
     BIG_WRITES = 1 << 5
+    AUTO_INVAL_DATA = 1 << 12
     DO_READDIRPLUS = 1 << 13
     READDIRPLUS_AUTO = 1 << 14
     ASYNC_DIO = 1 << 15
@@ -74,7 +75,6 @@ class Init(IntFlag):
     ABORT_ERROR = 1 << 21
     MAX_PAGES = 1 << 22
     CACHE_SYMLINKS = 1 << 23
-    EXPLICIT_INVAL_DATA = 1 << 25
     INIT_EXT = 1 << 30
     DIRECT_IO_ALLOW_MMAP = 1 << 36
     PASSTHROUGH = 1 << 37

@@ -332,10 +332,10 @@ class Requests:
             handle.close()
             self._table.renew(known)
             raise Stale
-        if (handle.follows and not again) or self._vfs.open_waits(node):
+        if handle.follows or self._vfs.open_waits(node):
             self._write(protocol.inval_inode(known.id, -1), ())  # what the kernel believes of it may be wrong
         if backing:
-            known.pages = False
+            known.pages, known.seen = False, handle.seen if handle.follows else None
             return protocol.OPEN_OUT.pack(number, Open.PASSTHROUGH, backing)
         if handle.direct:
             return protocol.OPEN_OUT.pack(number, Open.DIRECT_IO, 0)
@@ -344,12 +344,14 @@ class Requests:
         return protocol.OPEN_OUT.pack(number, Open.KEEP_CACHE if keep else 0, 0)
 
     def _reopen(self, known: Known, node: Node, flags: int) -> Handle | None:
-        """The file as it was open before, if the kernel may have all of it in its cache, and is to read it there."""
-        if known.seen is None or known.unsettled or flags & os.O_ACCMODE:
+        """The file as it was open before, if it is one's own, or the kernel may have all of it in its cache."""
+        seen = known.seen
+        if seen is None or known.unsettled or flags & os.O_ACCMODE:
             return None
-        if self.backings is not None and not self.backings.why_not and self._vfs.attributes(node).size >= LEAST:
+        passed = self.backings is not None and not self.backings.why_not
+        if passed and not seen.own and self._vfs.attributes(node).size >= LEAST:
             return None
-        return self._vfs.reopen(node, known.seen)
+        return self._vfs.reopen(node, seen)
 
     def _read(self, request: Request) -> None:
         number, offset, size, *_ = fixed(protocol.READ_IN, request.body)

@@ -32,7 +32,7 @@ WANTED = (
     | Init.ABORT_ERROR
     | Init.MAX_PAGES
     | Init.CACHE_SYMLINKS
-    | Init.EXPLICIT_INVAL_DATA
+    | Init.AUTO_INVAL_DATA  # where one's own file is not passed through, a new size or time frees what is cached of it
     | Init.DIRECT_IO_ALLOW_MMAP
 )
 log = logging.getLogger(__name__)

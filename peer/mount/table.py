@@ -199,8 +199,9 @@ class Table:
                 del self._gone[known.path]
             if self._paths.get(known.path) is known:
                 del self._paths[known.path]
-                if known.version == _DIRECTORY:
-                    self._beside.pop(known.path, None)
+            shown = self._paths.get(known.path)
+            if known.version == _DIRECTORY and (shown is None or shown.version != _DIRECTORY):
+                self._beside.pop(known.path, None)
             return True
 
     def review(self, paths: Iterable[str]) -> Forgotten:

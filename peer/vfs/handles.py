@@ -164,8 +164,9 @@ class DiskHandle(Handle):
     @property
     def settled(self) -> bool:
         """See `Handle.settled`."""
-        now = os.fstat(self.fd)
-        return not self.direct and (identity(now) == self._hashed if self._own else now.st_size == self._hashed[2])
+        now = identity(os.fstat(self.fd))
+        same = now == self._hashed if self._own else now[2:4] == self._hashed[2:4]  # a name or a mode is nothing
+        return same and not self.direct
 
     def close(self) -> None:
         """See `Handle.close`."""
@@ -215,10 +216,10 @@ class Listing(Protocol):
 
 
 class Reopened(Handle):
-    """A file that was open before, and of which the kernel may have all bytes: opened when one is asked for."""
+    """A version that was open before, and of which the kernel may have all bytes: opened when one is asked for."""
 
     def __init__(self, seen: Seen, attributes: Attributes, open: Callable[[], Handle]) -> None:
-        self.version, self.source, self.follows = seen.version, seen.source, bool(seen.own)
+        self.version, self.source = seen.version, seen.source
         self._seen, self._attributes, self._open = seen, attributes, open
         self._lock = threading.Lock()
         self._handle: Handle | None = None
@@ -226,7 +227,7 @@ class Reopened(Handle):
     @property
     def attributes(self) -> Attributes:
         """See `Handle.attributes`."""
-        return self._now().attributes if self.follows else self._attributes
+        return self._attributes
 
     @property
     def seen(self) -> Seen | None:

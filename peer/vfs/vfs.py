@@ -64,6 +64,7 @@ class Vfs:
     ) -> None:
         """`status` gives the text of `.shoal/status`; `rescan` hears of own paths that differ from the index."""
         self._catalogue, self._swarm, self._files, self._index, self._layout = catalogue, swarm, files, index, layout
+        self._local = os.fspath(layout.local)
         self._rescan = rescan
         self._state = State(catalogue, status)
         self._lock = threading.Lock()  # guards _sizes
@@ -161,20 +162,21 @@ class Vfs:
         return self._open_here(node) or self._open_there(node)
 
     def reopen(self, node: Node, seen: Seen) -> Handle | None:
-        """A handle on what was open before, if it still is that: of one's own file the disk is asked.
+        """A handle on what was open before, if it still is that. None: `open` it.
 
-        Nothing is opened before it is read. None: `open` it.
+        One's own file is opened and looked at, anything else when it is read.
         """
-        if not isinstance(node, File):
+        if not seen.own:
+            return Reopened(seen, self.attributes(node), lambda: self.open(node))
+        try:
+            fd = os.open(f"{self._local}/{seen.own}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
             return None
-        if seen.own:
-            try:
-                status = os.stat(self._layout.local / seen.own, follow_symlinks=False)
-            except OSError:
-                return None
-            if identity(status) != seen.hashed:
-                return None
-        return Reopened(seen, self.attributes(node), lambda: self.open(node))
+        handle = DiskHandle(fd, seen.version, self.attributes(node), seen.hashed, seen.own)
+        if handle.direct:  # another file, wherever the path led
+            handle.close()
+            return None
+        return handle
 
     def open_waits(self, node: Node) -> bool:
         """Whether `open` may have to ask a holder."""
@@ -186,16 +188,21 @@ class Vfs:
             return None
         attributes = self.attributes(file)
         if any(owner.id == self._catalogue.id for owner in file.entry.owners):
-            rows = [row for row in self._index.at(file.path) if row.kind == "own" and row.place == "local"]
-            # Where the index has another version by now, the tree will in a moment: it is read as it is.
-            for row in sorted((row for row in rows if row.is_file), key=lambda row: row.cid != cid):
-                handle = self._open_own(row, cid, attributes)
-                if handle is not None:
+            own = [row for row in self._index.at(file.path) if row.kind == "own" and row.place == "local"]
+            for row in own:
+                if row.cid == cid and row.is_file and (handle := self._open_own(row, cid, attributes)) is not None:
                     return handle
+        else:
+            own = []
         found = self._files.open(cid)
-        if found is None:
-            return None
-        return DiskHandle(found.fd, cid, attributes, hashed(found.row))
+        if found is not None:
+            return DiskHandle(found.fd, cid, attributes, hashed(found.row))
+        if len(file.entry.owners) == 1:
+            # The index has another version by now, the tree will in a moment, and nobody else has this one.
+            for row in own:
+                if row.cid != cid and row.is_file and (handle := self._open_own(row, cid, attributes)) is not None:
+                    return handle
+        return None
 
     def _open_own(self, row: Row, cid: str, attributes: Attributes) -> Handle | None:
         """One's own file, as it is now; None if there is none any more."""

@@ -20,7 +20,7 @@ pytestmark = [
     pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="there is no /dev/fuse on this machine"),
 ]
 SECOND = 1_000_000_000
-SIZES = {"cached": 70_001, "passed through": LEAST + 70_001}
+SIZES = {"small": 70_001, "large": LEAST + 70_001}
 """Neither ends with a page."""
 
 READER = """
@@ -97,7 +97,6 @@ def replace(file: Path) -> None:
 @pytest.mark.parametrize("change", [grow, cut, empty, overwrite, replace], ids=lambda change: change.__name__)
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES.keys())
 def test_it_is_read_as_it_is_now(
-    request: pytest.FixtureRequest,
     place: tuple[Network, Path],
     fuse: Fuse,
     size: int,
@@ -109,9 +108,6 @@ def test_it_is_read_as_it_is_now(
         pytest.skip("a descriptor keeps the file it was opened on: test_mount_versions has that")
     if fuse == "libfuse" and "kept" in order:
         pytest.skip("libfuse looks at a file that is open ten times a second at most, and never at bytes it has cached")
-    if size < LEAST and order.startswith("kept"):
-        why = "who has a small file open reads it from the page cache, which nobody tells that the file changed"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=why))
     net, point = place
     name = f"{size} {change.__name__} {order}"
     net.own(name, b"A" * size)
@@ -130,9 +126,6 @@ def test_it_is_read_as_it_is_now(
             assert reader.stdout.readline() == "right\n"
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the index has no row of the version that is shown, and nobody else has its bytes"
-)
 @pytest.mark.parametrize("change", [grow, overwrite, replace], ids=lambda change: change.__name__)
 def test_it_is_read_as_it_is_now_when_the_index_knows_and_the_catalogue_does_not_yet(
     place: tuple[Network, Path], change: Callable[[Path], None]

@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(not os.path.exists("/dev/fuse"), reason="there is no /dev/fuse on this machine"),
 ]
 SMALL, LARGE = 70_001, LEAST + 300_001
-"""Neither ends with a page; the second is passed through where that can be."""
+"""Neither ends with a page; the second is passed through where that can be, and all own ones are."""
 SCRIPT = b"#!/bin/sh\necho script of the mount\nexit\n"
 PROGRAM = Path("/bin/echo").read_bytes()
 

@@ -148,9 +148,6 @@ def test_versions_that_were_replaced_and_went_are_forgotten_to_the_last(
     assert kernel.knows_the_root_alone()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="what is beside is dropped with the node at the path, and that is the file's now"
-)
 @pytest.mark.parametrize("forget", FORGETS)
 def test_a_folder_that_became_a_file_is_forgotten_with_what_was_beside_it(
     net: Network, forget: Callable[[Kernel], None]
