@@ -125,7 +125,7 @@ class Place:
         return self.point / path
 
     def passed_through(self, where: str) -> bool:
-        return self.passes and where in ("own", "copy")
+        return self.passes and where in ("own", "own small", "copy")
 
 
 @contextmanager

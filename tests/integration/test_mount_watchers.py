@@ -14,6 +14,7 @@ import pytest
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
+from peer.mount.watched import watched_inodes
 from peer.mount.watchers import PAUSE
 from tests.support.mounted import Network, mounted
 from tests.support.patience import until, within
@@ -46,6 +47,12 @@ def helpers() -> list[int]:
         except OSError:
             pass  # it ended
     return found
+
+
+def is_watched(path: Path) -> bool:
+    """Whether anybody watches the file that is there now."""
+    status = path.stat()
+    return status.st_ino in watched_inodes(status.st_dev)
 
 
 def about(watching: Watching, path: str) -> list[str]:
@@ -263,7 +270,8 @@ def test_entr_runs_its_command_whenever_a_file_changes(place: Place, tmp_path: P
             until(lambda: out.exists() and out.read_bytes() == b"1", 10, "it ran once")
             for number in range(2, 5):
                 before = out.read_bytes()
-                time.sleep(0.5)  # it looks at the file anew after it ran
+                until(lambda: is_watched(point / "d/old"), 20, "it looks at the file again")
+                time.sleep(0.5)  # and then at what happened meanwhile
                 net.remote("d/old", b"%d" % number)
                 until(lambda before=before, number=number: out.read_bytes() == before + b"%d" % number, 20, "it ran")
         finally:
