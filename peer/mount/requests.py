@@ -332,7 +332,7 @@ class Requests:
             handle.close()
             self._table.renew(known)
             raise Stale
-        if handle.follows or self._vfs.open_waits(node):
+        if (handle.follows and again is None) or self._vfs.open_waits(node):
             self._write(protocol.inval_inode(known.id, -1), ())  # what the kernel believes of it may be wrong
         if backing:
             known.pages, known.seen = False, handle.seen if handle.follows else None
