@@ -12,7 +12,9 @@
     table     the kernel's nodes: which number stands for which version of which path; pure
     device    the mount, and the descriptor by which the kernel speaks
     session   requests read, one after the other, until the end
-    requests  each of them translated for the vfs, and answered; what waits is parked
+    requests  each of them translated for the vfs, and answered
+    directories  those that are open, listed
+    files     those that are open, read; what waits is parked
     answers   what the kernel is told of a node
     notices   what the kernel is told to forget
     backing   files that are here, which the kernel reads itself

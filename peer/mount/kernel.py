@@ -41,9 +41,9 @@ class KernelMount:
     def mode(self) -> str:
         """How it is mounted."""
         session = self._session
-        if session is None or self._requests.backings is None:
+        if session is None or self._requests.files.backings is None:
             return "kernel"
-        why = self._requests.backings.why_not
+        why = self._requests.files.backings.why_not
         return f"kernel 7.{session.minor}, {f'no passthrough: {why}' if why else 'passthrough'}"
 
     @property
@@ -68,11 +68,11 @@ class KernelMount:
             self._fd, lambda request: self._requests.answer(request), passthrough=os.geteuid() == 0
         )
         self._requests = Requests(self._vfs, self._table, session.write, self._opening.submit, session.give_way)
-        self._notices = Notices(self._table, session.write, self._requests.free_pages)
+        self._notices = Notices(self._table, session.write, self._requests.files.free_pages)
         if not session.start(_STARTING):
             unmount(self._point, 0, session.wait)
             raise LocalError(f"{printable(self._point)} cannot be mounted: the kernel does not answer")
-        self._requests.backings = Backings(self._fd, Init.PASSTHROUGH in session.features)
+        self._requests.files.backings = Backings(self._fd, Init.PASSTHROUGH in session.features)
         self._notices.start()
         self._vfs.changed_at(self._notices.changed)
         self._device = os.stat(self._point).st_dev

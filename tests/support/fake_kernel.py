@@ -46,7 +46,7 @@ class FakeKernel:
         self.table = Table(root, net.vfs.find)
         self.session = Session(self._fd, lambda request: self.requests.answer(request), passthrough=False)
         self.requests = Requests(net.vfs, self.table, self.session.write, lambda task: task())
-        self.notices = Notices(self.table, self.session.write, self.requests.free_pages)
+        self.notices = Notices(self.table, self.session.write, self.requests.files.free_pages)
         net.vfs.changed_at(self.notices.changed)
 
     def send(self, opcode: int, body: bytes = b"", node: int = protocol.ROOT, pid: int = PID) -> int:
