@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from peer.mount import protocol
+from peer.mount.answers import ENTRY
+from peer.mount.directories import PLUS
 from peer.mount.protocol import ROOT, Op, Request
-from peer.mount.requests import ENTRY, PLUS, Requests
+from peer.mount.requests import Requests
 from peer.mount.table import Table
 from peer.swarm.pending import Parts
 from shoal.wire import Entry, Owner
