@@ -85,7 +85,8 @@ class Talk:
     @property
     def busy(self) -> bool:
         """Whether there is something to say before the next renewal is due."""
-        return self._known is None or self._known[0] != self._index.state()[0] or self._is_new(*self._state())
+        sequence, digest = self._state()
+        return self._known is None or self._known[0] != sequence or self._is_new(sequence, digest)
 
     def elsewhere(self) -> None:
         """From now on it is another tracker."""

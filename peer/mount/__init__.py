@@ -25,5 +25,6 @@
     stage     answers the helper's requests
     kernel    the mount by the kernel's protocol: begun and ended
 
-May import `peer.vfs`, `peer.process`, `shoal`. Imported by `peer.cli` only.
+May import `peer.vfs`, `peer.process`, `shoal`, and the types that pass through the vfs: `peer.swarm.pending`,
+`peer.catalogue.difference`, `peer.catalogue.tree`. Imported by `peer.cli` only.
 """

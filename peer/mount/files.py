@@ -128,9 +128,7 @@ class Files:
 
     def _bind(self, known: Known, node: Node, flags: int) -> bytes:
         again = self._reopen(known, node, flags)
-        if again is None:
-            self._give_way()
-        handle = again or self._vfs.open(node, flags)
+        handle = again or self._open_anew(node, flags)
         number = next(self._numbers)
         with self._lock:
             same = not known.handles or known.handles[-1].source == handle.source
@@ -161,7 +159,13 @@ class Files:
         passed = self.backings is not None and not self.backings.why_not
         if passed and not seen.own and self._vfs.attributes(node).size >= LEAST:
             return None
+        if seen.own:
+            self._give_way()
         return self._vfs.reopen(node, seen)
+
+    def _open_anew(self, node: Node, flags: int) -> Handle:
+        self._give_way()
+        return self._vfs.open(node, flags)
 
     def _read(self, request: Request) -> None:
         number, offset, size, *_ = fixed(protocol.READ_IN, request.body)

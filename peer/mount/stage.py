@@ -1,8 +1,8 @@
 """Answers the helper's requests, by which it does once more what happened elsewhere (see `acts`).
 
 To it alone a file that it makes is not there yet, and one that it takes away
-still is, with the folders above; what it makes is the node that everybody else finds there. Nobody
-else's requests come here.
+still is, with the folders above; what it makes is the node that everybody else
+finds there. Nobody else's requests come here.
 """
 
 import errno

@@ -45,7 +45,7 @@ class FakeKernel:
         assert root is not None
         self.table = Table(root, net.vfs.find)
         self.session = Session(self._fd, lambda request: self.requests.answer(request), passthrough=False)
-        self.requests = Requests(net.vfs, self.table, self.session.write, lambda task: task())
+        self.requests = Requests(net.vfs, self.table, self.session.write, lambda task: task(), self.session.give_way)
         self.notices = Notices(self.table, self.session.write, self.requests.files.free_pages)
         net.vfs.changed_at(self.notices.changed)
 

@@ -227,3 +227,32 @@ def test_opening_for_writing(place: tuple[Network, FakeKernel]) -> None:
     for flags in (os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC):
         with pytest.raises(OSError, match="Read-only"):
             kernel.open(node, flags)
+
+
+@pytest.mark.parametrize("how", ["open", "reopen"])
+def test_a_disk_that_hangs_holds_up_nobody_else(
+    place: tuple[Network, FakeKernel], monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Neither who opens a file for the first time, nor who opens an own one again."""
+    net, kernel = place
+    net.own("mine", DATA)
+    node = kernel.look_up("mine")
+    if how == "reopen":
+        kernel.release(node, kernel.open(node)[0])
+    really, begun, go_on = getattr(net.vfs, how), threading.Event(), threading.Event()
+
+    def hang(*args: object) -> object:
+        begun.set()
+        assert go_on.wait(SECONDS)
+        return really(*args)
+
+    monkeypatch.setattr(net.vfs, how, hang)
+    opening = kernel.send(Op.OPEN, protocol.OPEN_IN.pack(os.O_RDONLY, 0), node)
+    try:
+        assert begun.wait(SECONDS)
+        assert not kernel.ask(Op.LOOKUP, b"mine\0").error
+    finally:
+        go_on.set()
+    answer = kernel.receive(opening)
+    assert not answer.error
+    kernel.release(node, protocol.OPEN_OUT.unpack(answer.body)[0])
