@@ -19,7 +19,7 @@ from peer.node import Node
 from peer.process import save_memory
 from shoal.errors import BadName, ShoalError, UsageError
 from shoal.names import safe_peer_name
-from shoal.units import parse_address
+from shoal.units import parse_address, parse_size, parse_time
 
 EPILOG = """\b
 Example: share ~/models and see everybody's files at ~/net, with a tracker at lab1:6667
@@ -54,6 +54,25 @@ _STOP_WITHIN = 4.5  # seconds; the promise is 5
     show_default=True,
     help="How to mount: by the kernel's protocol, or by libfuse where that cannot be.",
 )
+@click.option(
+    "--cache-limit", metavar="SIZE", help="Bytes of copies and pieces kept on disk at most (default: no limit)."
+)
+@click.option(
+    "--min-free", metavar="SIZE", help="Bytes of the disk that stay free (default: 1G or 5 % of it, whichever is less)."
+)
+@click.option(
+    "--scrub-every", metavar="TIME", default="30d", show_default=True, help="All that is kept is checked in that time."
+)
+@click.option("--down-limit", metavar="RATE", help="Bytes a second from other peers at most (20M; default: no limit).")
+@click.option("--up-limit", metavar="RATE", help="Bytes a second to other peers at most (default: no limit).")
+@click.option(
+    "--max-sockets",
+    type=click.IntRange(8),
+    default=200,
+    show_default=True,
+    help="Connections with other peers at most: those made here, and those taken.",
+)
+@click.option("--no-prefetch", is_flag=True, help="Do not fetch small files ahead of who reads a folder.")
 @click.option("--no-mount", is_flag=True, help="Share and serve only; MOUNT may be left out.")
 @click.option("--mkdir", is_flag=True, help="Make LOCAL and MOUNT where they do not exist.")
 def command(
@@ -70,6 +89,13 @@ def command(
     open_: bool,
     allow_host: tuple[str, ...],
     fuse: Fuse,
+    cache_limit: str | None,
+    min_free: str | None,
+    scrub_every: str,
+    down_limit: str | None,
+    up_limit: str | None,
+    max_sockets: int,
+    no_prefetch: bool,
     no_mount: bool,
     mkdir: bool,
 ) -> int:
@@ -99,6 +125,13 @@ def command(
         open=open_,
         allowed_hosts=allow_host,
         fuse=fuse,
+        cache_limit=_size("--cache-limit", cache_limit) or 0,
+        min_free=_size("--min-free", min_free),
+        scrub_every=parse_time(scrub_every),
+        down_limit=_size("--down-limit", down_limit) or 0,
+        up_limit=_size("--up-limit", up_limit) or 0,
+        max_sockets=max_sockets,
+        prefetch=not no_prefetch,
     )
     return run(config)
 
@@ -195,6 +228,14 @@ def _listen_address(text: str) -> tuple[str, int]:
         return str(socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0][4][0]), number
     except OSError:
         raise UsageError(f"not an address to listen at: {text!r}") from None
+
+
+def _size(option: str, text: str | None) -> int | None:
+    """Bytes, or bytes a second, of an option; None if it was not given."""
+    try:
+        return None if text is None else parse_size(text)
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from None
 
 
 def _token(path: Path | None) -> str:

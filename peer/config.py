@@ -33,3 +33,17 @@ class PeerConfig:
     """Changes need no token anywhere."""
     allowed_hosts: tuple[str, ...] = ()
     fuse: Fuse = "auto"
+    cache_limit: int = 0
+    """Bytes of copies and partial pieces on disk at most; 0: as much as `min_free` leaves."""
+    min_free: int | None = None
+    """Bytes of the share's disk that stay free; None: 1 GiB or 5 % of it, whichever is less."""
+    scrub_every: float = 30 * 86400.0
+    """Seconds in which all that is kept is read again and checked; 0: never."""
+    down_limit: int = 0
+    """Bytes a second from other peers at most; 0: no limit."""
+    up_limit: int = 0
+    """Bytes a second to other peers at most; 0: no limit."""
+    max_sockets: int = 200
+    """Connections with other peers at most, those made and those taken, each."""
+    prefetch: bool = True
+    """Whether small files are fetched ahead of who reads a folder."""

@@ -1,4 +1,4 @@
-"""Sizes, rates and addresses as people write them. M is 2^20, as everywhere here."""
+"""Sizes, rates, times and addresses as people write them. M is 2^20, as everywhere here."""
 
 import re
 
@@ -6,6 +6,8 @@ from shoal.errors import UsageError
 
 # At most 15 digits: a float holds them exactly.
 _SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)\s*([KMGT]?)(?:i?B)?(?:/s)?", re.IGNORECASE | re.ASCII)
+_TIME = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*([smhd]?)", re.ASCII)
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _HOST = re.compile(r"[^\s/@\[\]?#\\\x00-\x1f\x7f\ud800-\udfff]{1,253}")
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
 _POWER = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}
@@ -21,6 +23,18 @@ def parse_size(text: str) -> int:
     if match is None:
         raise UsageError(f"not a size: {text!r} (examples: 4096, 100M, 2G)")
     return int(float(match[1]) * (1 << _POWER[match[2].upper()]))
+
+
+def parse_time(text: str) -> float:
+    """Seconds of "90", "30m", "12h", "30d".
+
+    Raises:
+        UsageError: it is not a length of time.
+    """
+    match = _TIME.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"not a length of time: {text!r} (examples: 90, 30m, 12h, 30d)")
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 def show_size(size: float) -> str:

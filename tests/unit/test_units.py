@@ -3,7 +3,7 @@
 import pytest
 
 from shoal.errors import UsageError
-from shoal.units import parse_address, parse_size, show_address, show_size
+from shoal.units import parse_address, parse_size, parse_time, show_address, show_size
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,16 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(UsageError):
         parse_address(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("1.5s", 1.5), ("30m", 1800), ("12h", 43200), ("30d", 2592000)]
+)
+def test_lengths_of_time(text: str, seconds: float) -> None:
+    assert parse_time(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "d", "-1", "1w", "1 d d", "inf", "nan", "1e9"])
+def test_what_is_no_length_of_time_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="not a length of time"):
+        parse_time(text)
