@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from peer.layout import Layout
-from peer.messages import Keep
+from peer.messages import Begun, Keep
 from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
 from peer.swarm.config import SwarmConfig
@@ -70,6 +70,7 @@ class Commons:
             (self.layout.partial / f"{cid}.data").rename(self.layout.quarantine / f"{cid}.data")
         except OSError as failure:
             log.error("cannot put it in quarantine: %s", failure)
+        self.keeper.end(cid)
 
     def say_not_kept(self, why: str) -> None:
         """Logs that files are read without being kept: once for each reason. A full disk is one, whoever met it."""
@@ -92,6 +93,12 @@ def keep_message(path: SafePath, entry: Entry, manifest: Manifest, data: bytes |
     """What the scanner is told of a whole download."""
     revs = {owner.id: owner.rev for owner in entry.owners}
     return Keep(path, manifest.cid, manifest.encode(), entry.mtime, entry.x, revs, data)
+
+
+def begun_message(path: SafePath, entry: Entry, manifest: Manifest) -> Begun:
+    """What the scanner is told of a download of which pieces are on disk."""
+    revs = {owner.id: owner.rev for owner in entry.owners}
+    return Begun(path, manifest.cid, manifest.size, entry.mtime, entry.x, manifest.sha1, revs)
 
 
 def _tell(future: Future[None]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from threading import Condition, Lock
 
 from peer.messages import Kept
-from peer.swarm.commons import Commons, keep_message
+from peer.swarm.commons import Commons, begun_message, keep_message
 from peer.swarm.content import Content
 from peer.swarm.holders import Holders
 from peer.swarm.knowledge import fetch_flags, fetch_manifest
@@ -331,6 +331,8 @@ class Download(Content):
             if not self._holders.rows:
                 self._holders.refresh()
             store = Store(self._commons, manifest)
+            if store.pieces is not None:
+                self._commons.keeper.begin(begun_message(self._path, self._entry, manifest))
             plan = Plan(self.size, manifest.piece, store.here, self._holders.not_before)
             plan.windows = self._windows
             opened = _Open(store, plan, Receiver(manifest, self._commons.counters))

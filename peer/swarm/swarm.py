@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from peer.layout import Layout
-from peer.messages import Keep, Kept
+from peer.messages import Kept
 from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
 from peer.swarm.commons import Commons, FindHolders
@@ -21,7 +21,7 @@ from peer.swarm.config import SwarmConfig
 from peer.swarm.content import Content
 from peer.swarm.counters import Counters, Stats
 from peer.swarm.download import Download
-from peer.swarm.keeper import Keeper
+from peer.swarm.keeper import Keeper, Told
 from peer.swarm.legacy import Legacy, remove_unfinished
 from peer.swarm.memory import Memory
 from peer.swarm.pieces import CHECKED, PiecesReader
@@ -59,7 +59,7 @@ class Swarm:
         config: SwarmConfig,
         layout: Layout,
         find_holders: FindHolders,
-        keep: Callable[[Keep], bool],
+        keep: Callable[[Told], bool],
         sources: Sources | None = None,
         observe: Callable[[float], None] = lambda seconds: None,
     ) -> None:
@@ -138,7 +138,7 @@ class Swarm:
 
     def kept(self, message: Kept) -> None:
         """The scanner's answer to a `Keep`: what is kept is let go here, what is not stays and is served from here."""
-        offered = self._commons.keeper.answered(message.cid)
+        offered = self._commons.keeper.answered(message.cid, bool(message.place))
         if not message.place:
             self._commons.say_not_kept(message.why)
         with self._changed:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from peer.layout import Layout
-from peer.messages import Keep, Kept
+from peer.messages import Begun, Ended, Keep, Kept
 from peer.swarm import Reader, Swarm, SwarmConfig
 from peer.swarm.plan import PER_HOLDER, RUN, RUNS, URGENT
 from shoal.errors import DataError, Gone, Lied, Misbehaved, RemoteError, Unreachable
@@ -41,6 +41,8 @@ class Ground:
         """Those that the catalogue tells of; the tracker knows all."""
         self.asked = self.opened = 0
         self.keeps: list[Keep] = []
+        self.told: list[Begun | Ended | Keep] = []
+        """What the scanner was told, of downloads that begin too."""
         self.scanner_there = True
         self._swarm: Swarm | None = None
         self._making = threading.Lock()
@@ -88,8 +90,10 @@ class Ground:
         self.asked += ask
         return [holder.row for holder in (self.holders if ask else self.known)]
 
-    def _keep(self, message: Keep) -> bool:
+    def _keep(self, message: Begun | Ended | Keep) -> bool:
         if self.scanner_there:
+            self.told.append(message)
+        if self.scanner_there and isinstance(message, Keep):
             self.keeps.append(message)
         return self.scanner_there
 
