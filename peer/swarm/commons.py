@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from peer.cache.room import Room
 from peer.layout import Layout
 from peer.messages import Begun, Keep
 from peer.swarm.alarms import Alarms
@@ -39,12 +40,15 @@ class Commons:
     memory: Memory
     counters: Counters
     keeper: Keeper
+    room: Room
     fetching: ThreadPoolExecutor
     checking: ThreadPoolExecutor
     alarms: Alarms
     closing: threading.Event
     condemned: dict[str, str] = field(default_factory=dict)
     """Contents whose whole was not what it should be, by cid: nobody reads them again while this process lives."""
+    unkept: set[str] = field(default_factory=set)
+    """Small contents in memory that found no room on disk: they are offered again when they are read again."""
     _said: set[str] = field(default_factory=set)
 
     def check_condemned(self, cid: str) -> None:
@@ -71,6 +75,7 @@ class Commons:
         except OSError as failure:
             log.error("cannot put it in quarantine: %s", failure)
         self.keeper.end(cid)
+        self.room.gone("partial", cid)
 
     def say_not_kept(self, why: str) -> None:
         """Logs that files are read without being kept: once for each reason. A full disk is one, whoever met it."""

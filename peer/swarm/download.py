@@ -149,22 +149,40 @@ class Download(Content):
     def lost(self, number: int) -> None:
         """A piece that was only in memory had to go."""
         with self._changed:
-            if self._opened is not None:
+            if self._opened is not None and not self._opened.store.lost(number):
                 self._opened.plan.lost(number)
+
+    def write_back(self) -> None:
+        """See `Content.write_back`."""
+        with self._changed:
+            opened = self._opened
+            if opened is None:
+                return
+            self._reads += 1  # as a read, it keeps the files open
+        try:
+            opened.store.write_back()
+            if opened.store.complete:
+                self._end(opened.store)
+        finally:
+            self._ended()
 
     def kept(self, message: Kept) -> None:
         """The scanner's answer: its file is the share's now, and descriptors of it stay valid here."""
         self._kept = bool(message.place)
 
-    def dispose(self, wait: float = 0.0) -> bool:
-        """See `Content.dispose`."""
+    def dispose(self, wait: float = 0.0, remove: bool = False) -> bool:
+        """See `Content.dispose`; with `remove`, pieces go too."""
         with self._changed:
             if not self._changed.wait_for(self._is_quiet, wait):
                 return False
             opened, self._opened = self._opened, None
         if opened is not None:
-            opened.store.close(remove=self._kept or self.cid in self._commons.condemned)
+            opened.store.close(remove or self._kept or self.cid in self._commons.condemned)
         return True
+
+    def discard(self) -> bool:
+        """See `Content.discard`."""
+        return self.dispose(remove=True)
 
     # -- called with `_changed` held -----------------------------------------------------------------------------------
 
@@ -330,9 +348,8 @@ class Download(Content):
             manifest = fetch_manifest(self._holders, self._commons, self.cid, self.size)
             if not self._holders.rows:
                 self._holders.refresh()
-            store = Store(self._commons, manifest)
-            if store.pieces is not None:
-                self._commons.keeper.begin(begun_message(self._path, self._entry, manifest))
+            begun = begun_message(self._path, self._entry, manifest)
+            store = Store(self._commons, manifest, lambda: self._commons.keeper.begin(begun))
             plan = Plan(self.size, manifest.piece, store.here, self._holders.not_before)
             plan.windows = self._windows
             opened = _Open(store, plan, Receiver(manifest, self._commons.counters))
@@ -440,7 +457,7 @@ class Download(Content):
     def _end(self, store: Store) -> None:
         """All pieces are here: the whole is checked by another thread."""
         with self._changed:
-            if self._check or store.diskless:
+            if self._check:
                 return
             self._check = "under way"
         if not self._commons.submit(self._commons.checking, lambda: self._check_and_keep(store)):

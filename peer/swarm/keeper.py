@@ -27,8 +27,11 @@ log = logging.getLogger(__name__)
 class Keeper:
     """Sends `Keep` messages, at most `limit` bytes of file data outstanding."""
 
-    def __init__(self, keep: Callable[[Told], bool], limit: int, closing: threading.Event) -> None:
-        self._keep, self._limit, self._closing = keep, limit, closing
+    def __init__(
+        self, keep: Callable[[Told], bool], limit: int, closing: threading.Event, lost: Callable[[str], None]
+    ) -> None:
+        """`lost` hears of what was offered and will not be answered, by cid."""
+        self._keep, self._limit, self._closing, self._lost = keep, limit, closing, lost
         self._lock = threading.Lock()
         self._waiting: dict[str, tuple[float, Keep]] = {}
         self._size = 0
@@ -62,6 +65,11 @@ class Keeper:
             self._waiting[message.cid] = (now, message)
             self._size += size
         return self._submit(message)
+
+    def offered(self, cid: str) -> bool:
+        """Whether an answer is waited for."""
+        with self._lock:
+            return cid in self._waiting
 
     def again(self) -> None:
         """The scanner was started again: sends what is not answered once more. Again is harmless to the scanner."""
@@ -97,6 +105,7 @@ class Keeper:
         if isinstance(message, Keep):
             with self._lock:
                 self._remove(message.cid)
+            self._lost(message.cid)
 
     def _send(self, message: Told) -> None:
         for pause in (*PAUSES, None):
@@ -111,6 +120,7 @@ class Keeper:
     def _forget_old(self, now: float) -> None:
         for cid in [cid for cid, (sent, _) in self._waiting.items() if now - sent >= PATIENCE]:
             self._remove(cid)
+            self._lost(cid)
 
     def _remove(self, cid: str) -> Keep | None:
         if cid not in self._waiting:

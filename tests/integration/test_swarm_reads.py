@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from peer.cache.room import Room
 from peer.layout import Layout
 from peer.messages import Begun, Ended, Keep, Kept
 from peer.swarm import Reader, Swarm, SwarmConfig
@@ -44,6 +45,7 @@ class Ground:
         self.told: list[Begun | Ended | Keep] = []
         """What the scanner was told, of downloads that begin too."""
         self.scanner_there = True
+        self.room: Room | None = None
         self._swarm: Swarm | None = None
         self._making = threading.Lock()
 
@@ -61,7 +63,7 @@ class Ground:
         with self._making:
             if self._swarm is None:
                 sources = MemorySources(self.holders, self.config)
-                self._swarm = Swarm(self.config, self.layout, self._find, self._keep, sources)
+                self._swarm = Swarm(self.config, self.layout, self._find, self._keep, sources, room=self.room)
             return self._swarm
 
     def close(self) -> None:
