@@ -30,14 +30,28 @@ from peer.http.guard import Guard
 from peer.http.serve import HttpPort
 from peer.identity import load_identity, next_epoch
 from peer.layout import Layout
-from peer.messages import Changed, Forget, Forgot, Kept, Opened, Progress, Rescan, Served, Skipped, ToPeer, ToScanner
+from peer.messages import (
+    Changed,
+    Forget,
+    Forgot,
+    FromData,
+    Heard,
+    Kept,
+    Opened,
+    Progress,
+    Rescan,
+    Served,
+    Skipped,
+    ToPeer,
+    ToScanner,
+)
 from peer.mount.adapters import Mount, start_mount
 from peer.process import Helper
 from peer.progress import ScanProgress
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
 from peer.status import Status, Told
-from peer.swarm import Swarm, SwarmConfig
+from peer.swarm import Others, Swarm, SwarmConfig
 from peer.vfs import Vfs
 from shoal import local as running
 from shoal.errors import Busy, Gone, LocalError, Refused, UsageError
@@ -138,6 +152,7 @@ class Node:
             directory.find_holders,
             self._scanner.send,
             observe=status.read_seconds.observe,
+            others=Others(self._identity.id, catalogue.peer, directory.partial_of),
         )
         self._swarm = swarm
         self._running.callback(swarm.close)
@@ -150,7 +165,9 @@ class Node:
         status.urls = {"data": data_url, "http": http_url}
         inherited = self._socket.fileno()
         words = [str(config.local), str(inherited), config.name, http_url]
-        data: Helper[object, Served] = Helper("peer.data.server", words, Served, self._told.serve, pass_fds=[inherited])
+        data: Helper[object, FromData] = Helper(
+            "peer.data.server", words, FromData, self._from_data, pass_fds=[inherited]
+        )
         data.start()
         self._running.callback(data.stop)
         self._announcer = announcer
@@ -256,8 +273,14 @@ class Node:
             case Forgot():
                 if (answer := self._forgetting.get(message.path)) is not None and not answer.done():
                     answer.set_result(message.why)
+
+    def _from_data(self, message: FromData) -> None:
+        match message:
             case Served():
-                pass  # the data server's, which says it on its own channel
+                self._told.serve(message)
+            case Heard():
+                if self._swarm is not None:
+                    self._swarm.heard(message)
 
     def _register(self, data_url: str, http_url: str) -> None:
         mount = str(self._config.mount) if self._config.mount is not None else None
