@@ -232,12 +232,12 @@ class Plan:
         """The next run to fetch, from now on under way; None if nothing is wanted or nobody is free for it."""
         if len(self.runs) >= (URGENT * RUNS if self.waits else RUNS):
             return None
+        able = [holding for holding in self.holdings.values() if self._not_before(holding.id) <= now]
         silent = {run.holder for run in self.runs if now - max(run.began, run.heard) >= SILENT}
-        free = [h for h in self.holdings.values() if h.active < URGENT * PER_HOLDER and self._not_before(h.id) <= now]
-        free = [h for h in free if h.id not in silent] if silent else free
+        free = [h for h in able if h.active < URGENT * PER_HOLDER and h.id not in silent]
         if not free:
             return None
-        readers = self._readers(now)
+        readers = self._readers(able, now)
         run = self._blocked(free, readers, now) if self.waits else None
         if run is None and len(self.runs) < RUNS:
             run = self._ahead([h for h in free if h.active < PER_HOLDER], readers, now)
@@ -455,19 +455,13 @@ class Plan:
 
     # Who reads too
 
-    def _readers(self, now: float) -> list[str]:
+    def _readers(self, able: list[Holding], now: float) -> list[str]:
         """The ids, sorted, of those who want now what is wanted here, oneself among them; [] if that is nobody else."""
         first, end = self.want()
         if not self.me or first == end:
             return []
-        found = [
-            holding.id
-            for holding in self.holdings.values()
-            if holding.want[0] < end
-            and first < holding.want[1]
-            and now - holding.heard < FRESH
-            and self._not_before(holding.id) <= now
-        ]
+        since = now - FRESH
+        found = [h.id for h in able if h.want[0] < end and first < h.want[1] and h.heard > since]
         return sorted([*found, self.me]) if found else []
 
     @staticmethod

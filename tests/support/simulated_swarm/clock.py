@@ -14,6 +14,11 @@ class Clock:
         self._heap: list[tuple[float, int, Callable[..., object], tuple[Any, ...]]] = []
         self._number = 0
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything is to happen."""
+        return bool(self._heap)
+
     def at(self, when: float, call: Callable[..., object], *args: Any) -> None:
         """Has it called then, or as soon as may be when that is over."""
         if when < math.inf:

@@ -44,7 +44,7 @@ class Fetching:
         self._rows: list[str] = []
         self._told: list[str] = []
         self._heard: dict[str, tuple[int, tuple[int, int]]] = {}
-        server.hears = self._hears
+        server.hears, server.reads = self._hears, True
         self._refresh()
         self._sync()
         self._clock.at(self._clock.now + TRACKER, self._find_others)

@@ -62,6 +62,8 @@ class Server:
         self.want = (0, 0)
         self.hears: Callable[[str, int, tuple[int, int]], None] = lambda id, pieces, want: None
         self.faults = Faults()
+        self.reads = False
+        """It has begun to download: it answers though it may have no piece yet."""
         self.alive = True
         self.stopped = False
         self.slots = SLOTS
@@ -139,7 +141,7 @@ class Server:
             self._stuck.append((self.asked_pieces, (id, pieces, want, answer)))
         elif not self.alive:
             answer(Unreachable("refused"))
-        elif not self.says:
+        elif not self.says and not self.reads:
             answer(Gone("it is not here"))
         else:
             told = self._exchange(id, pieces, want)
