@@ -206,7 +206,7 @@ class Download(Content):
         return True
 
     def _look_after(self, opened: Opened, read: _Read) -> float | None:
-        """Has fetched what a read lacks: when to look again at the latest, or None when it lacks nothing any more.
+        """When to look again at the latest after a read for which all was asked for; None when it lacks nothing any more.
 
         Raises:
             RemoteError: nobody gives it, or nothing useful came for too long; or nobody wants it any more.
@@ -221,7 +221,6 @@ class Download(Content):
         read.useful = max(read.useful, plan.heard(wait.first, wait.end))
         if now >= read.useful + timeout:
             raise Unreachable(f"nothing came for {timeout:g} s")
-        self._pump()
         until = plan.outlook(wait, now)
         if until is None and not read.asked:
             if not self._asking:
@@ -247,6 +246,8 @@ class Download(Content):
         soonest = math.inf
         with self._changed:
             opened = self._opened
+            if opened is not None:
+                self._pump()
             for read in list(self._waiting):
                 until: float | None = math.inf
                 error: BaseException | None = None
@@ -262,7 +263,7 @@ class Download(Content):
                     over.append((read, error))
                 else:
                     soonest = min(soonest, until)
-            if opened is not None:
+            if over and opened is not None:
                 self._pump()
             alarm = soonest < self._alarm
             if alarm:

@@ -30,14 +30,14 @@ class Case:
     likes; some other one has all of it all the time. "liars": there are only liars. "nobody": all are dead.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, rules: Checked | None = None) -> None:
         self.dice = dice = random.Random(seed)
         self.kind = dice.choice(KINDS)
         self.piece = dice.choice((256 * KIB, 256 * KIB, MIB, 4 * MIB)) if self.kind == "any" else 256 * KIB
-        self.count = dice.choice((4, 5, 7, 8, 12, 16, 24, 40))
+        self.count = dice.choice((4, 5, 6, 7, 8, 9, 12, 16, 24, 40))
         self.size = self.count * self.piece - dice.choice((0, 1, self.piece - 1, self.piece // 2))
         self.every = bitmap.span(0, self.count)
-        self.clock, self.rules = Clock(), Checked()
+        self.clock, self.rules = Clock(), rules or Checked()
         config = SwarmConfig()
         lines = Lines(self.clock, config, self.size, self.piece)
         self.whole: list[str] = []
@@ -97,7 +97,7 @@ class Case:
         reader = Reader(self.world, Line(rate), server, self.size, self.piece, random.Random(dice.getrandbits(32)))
         self.parts.append(id)
         self.readers.append(reader)
-        for _ in range(dice.choice((1, 1, 1, 2))):
+        for _ in range(dice.choice((1, 1, 1, 1, 2))):
             self.programs.append(Program(reader, self._reads(), self.clock, self._ended))
             self._left += 1
 
@@ -107,7 +107,7 @@ class Case:
 
     def _reads(self) -> Iterator[tuple[int, int, float]]:
         dice = self.dice
-        step = dice.choice((256 * KIB, MIB, 128 * KIB, 100_000)) * self.piece // (256 * KIB)
+        step = dice.choice((256 * KIB, 256 * KIB, MIB, 300_000, 100_000)) * self.piece // (256 * KIB)
         pause = dice.choice((0.0, 0.0, 0.0, 0.01, 0.3))
         if dice.random() < 0.75:
             return in_order(self.size, step, pause)

@@ -132,6 +132,7 @@ class Fetching:
         if run.cancelled:
             self.world.rules.cancelled(self, run)
         else:
+            self.world.rules.failed(self, run, error)
             if run.at > run.first:
                 self.bench.good(run.holder)
             self._neighbours.failed(run.holder)

@@ -7,6 +7,8 @@ from tests.support.simulated_swarm.clock import Clock
 from tests.support.simulated_swarm.reading import Reader
 
 PATIENT = 3
+LONG = 60.0
+"""Seconds after which a program begins no further read."""
 
 
 class Program:
@@ -31,7 +33,7 @@ class Program:
         """Reads until it has to wait, or is done."""
         clock = self._clock
         for offset, size, pause in self._reads:
-            if len(self.errors) == PATIENT:
+            if len(self.errors) == PATIENT or clock.now > LONG:
                 break
             self._pause, self._began = pause, clock.now
             if not self.reader.begin(self._window, offset, size, self._came):

@@ -67,6 +67,7 @@ class Reader(Fetching):
         over: list[tuple[Read, RemoteError | None]] = []
         soonest = math.inf
         self._settle()
+        self._pump()
         for read in list(self.waiting):
             error: RemoteError | None = None
             try:
@@ -78,7 +79,8 @@ class Reader(Fetching):
                 over.append((read, error))
             else:
                 soonest = min(soonest, until)
-        self._pump()
+        if over:
+            self._pump()
         if soonest < self._alarm:
             self._alarm = soonest
             self._clock.at(soonest, self._wake_up, soonest)
@@ -98,7 +100,6 @@ class Reader(Fetching):
         deadline = read.useful + self.world.config.read_timeout
         if now >= deadline:
             raise Unreachable("nothing came")
-        self._pump()
         until = plan.outlook(wait, now)
         if until is None and not read.asked:
             if not self._asking:

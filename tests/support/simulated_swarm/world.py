@@ -47,6 +47,9 @@ class Rules:
     def cancelled(self, reader: "Reader", run: Run) -> None:
         """A run was ended early because it is not needed any more."""
 
+    def failed(self, reader: "Reader", run: Run, error: RemoteError) -> None:
+        """A run ended early, because of its holder."""
+
     def began(self, reader: "Reader", read: "Read") -> None:
         """A read began."""
 
