@@ -200,11 +200,9 @@ class Plan:
         useless = []
         for other in self.runs:
             if other is not run and other.first <= number < other.end and not other.cancelled:
-                if not self.lacks(other.at, other.end):
-                    other.cancelled = True
-                elif other.at == number and other.bytes and now < max(other.began, other.heard) + SILENT:
-                    self._give_up(other, now)  # it was beaten, and may have more pieces that somebody waits for
-                if other.cancelled:
+                beaten = other.at == number and other.bytes and now < max(other.began, other.heard) + SILENT
+                if beaten or not self.lacks(other.at, other.end):  # what else the beaten has, somebody may wait for
+                    self._give_up(other, now)
                     useless.append(other)
         return useless
 
@@ -300,7 +298,7 @@ class Plan:
             holding = self._first_to_give(number, [other for other in free if other.id != run.holder], now)
             if holding is None or self._eta(holding, size, now) >= needs / 2:
                 continue
-            crawls = needs < float("inf") and holding.pace.rate(now) > 0
+            crawls = holding.pace.rate(now) > 0 and SLOW * self._eta(holding, size, now) < needs < float("inf")
             cost = self._part(run) if crawls else size
             if self.twice + cost > max(self.piece, self.size // SPARE):
                 continue

@@ -128,6 +128,9 @@ def test_runs_are_bounded_each_and_together() -> None:
     assert len(runs) + len(more) <= RUNS * URGENT
     assert all(run.first >= 200 for run in more)
     assert max(holding.active for holding in plan.holdings.values()) <= PER_HOLDER * URGENT
+    plan = new_plan(*"abcdefghijklmnop")
+    plan.waits += [Wait(n, n + 1) for n in range(0, COUNT, 4)]
+    assert len(all_runs(plan)) == RUNS * URGENT
 
 
 def test_holders_take_turns() -> None:
