@@ -90,10 +90,11 @@ def _lines(sizes: Sizes, got: dict[tuple[str, int], list[Spread]]) -> list[Line]
         seconds, others = [one.seconds for one in ours], [one.seconds for one in theirs]
         bar = 1.25 if count == COUNTS[-1] else None
         lines.append(Line(f"{text}: the last one done", "s", seconds, "the optimum", [best], bar, at_most=True))
-        note = "busy CPUs: " + ", ".join(
-            f"{name} {100 * statistics.median(one.busy for one in got[name, count]):.0f} %" for name in SYSTEMS
+        note = f"libtorrent is done after {statistics.median(others) / best:.2f} × the optimum; CPU: " + ", ".join(
+            f"{name} {statistics.median(one.cpu for one in got[name, count]):.1f} s, the machine "
+            f"{100 * statistics.median(one.busy for one in got[name, count]):.0f} % busy"
+            for name in SYSTEMS
         )
-        note += f"; libtorrent is done after {statistics.median(others) / best:.2f} × the optimum"
         lines.append(Line(f"{text}: beside libtorrent", "s", seconds, "libtorrent", others, note=note))
         sent, other = [float(one.uploaded) for one in ours], [float(one.uploaded) for one in theirs]
         bar = 1.3 if count == COUNTS[-1] else None
