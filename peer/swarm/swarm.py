@@ -4,7 +4,6 @@ Threading: any thread. `_changed` guards the tables and is not held while a cont
 """
 
 import logging
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -14,6 +13,7 @@ from typing import Literal
 
 from peer.layout import Layout
 from peer.messages import Keep, Kept
+from peer.priority import give_way
 from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
 from peer.swarm.commons import Commons, FindHolders
@@ -81,7 +81,7 @@ class Swarm:
             counters=Counters(),
             keeper=Keeper(keep, config.memory, closing),
             fetching=ThreadPoolExecutor(config.threads, "swarm-fetch"),
-            checking=ThreadPoolExecutor(1, "swarm-check", initializer=_be_nice),
+            checking=ThreadPoolExecutor(1, "swarm-check", initializer=give_way),
             alarms=Alarms(),
             closing=closing,
         )
@@ -267,11 +267,3 @@ class Swarm:
                 if not connected and not self._idle:
                     self._sweeper = None
                     return
-
-
-def _be_nice() -> None:
-    """The calling thread, and no other of the process, gives way to those that readers wait for."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-    except OSError as error:
-        log.debug("no lower priority for checking: %s", error)
