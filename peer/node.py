@@ -76,7 +76,7 @@ class Node:
         self._forgetting: dict[str, Future[str]] = {}
         self._scanner: Helper[ToScanner, ToPeer] = Helper(
             "peer.share.scanner",
-            [str(config.local), self._identity.id],
+            [str(config.local), self._identity.id, str(config.scrub_every)],
             ToPeer,
             self._from_scanner,
             self._scanner_started,
