@@ -30,7 +30,22 @@ from peer.http.guard import Guard
 from peer.http.serve import HttpPort
 from peer.identity import load_identity, next_epoch
 from peer.layout import Layout
-from peer.messages import Changed, Forget, Forgot, Kept, Opened, Progress, Rescan, Served, Skipped, ToPeer, ToScanner
+from peer.messages import (
+    Changed,
+    Forget,
+    Forgot,
+    Kept,
+    Opened,
+    Progress,
+    Rescan,
+    Rotten,
+    Scrubbed,
+    Scrubbing,
+    Served,
+    Skipped,
+    ToPeer,
+    ToScanner,
+)
 from peer.mount.adapters import Mount, start_mount
 from peer.process import Helper
 from peer.progress import ScanProgress
@@ -39,6 +54,7 @@ from peer.share.rows import IndexReader
 from peer.status import Status, Told
 from peer.swarm import Swarm, SwarmConfig
 from peer.vfs import Vfs
+from peer.warm.care import Care
 from shoal import local as running
 from shoal.errors import Busy, Gone, LocalError, Refused, UsageError
 from shoal.http import Client
@@ -86,6 +102,7 @@ class Node:
         self._following: Following | None = None
         self._announcer: Announcer | None = None
         self._swarm: Swarm | None = None
+        self._care: Care | None = None
         self._mount: Mount | None = None
 
     def start(self, stop: threading.Event) -> list[str]:
@@ -142,7 +159,9 @@ class Node:
         self._swarm = swarm
         self._running.callback(swarm.close)
         vfs = Vfs(catalogue, swarm, files, index, layout, status.text, lambda path: self._scanner.send(Rescan(path)))
-        status.watch(swarm.stats, vfs.state)
+        care = self._care = Care(catalogue, index, layout, swarm, vfs.state, self._scanner.send)
+        self._running.callback(care.close)
+        status.watch(swarm.stats, vfs.state, care)
 
         # The two listeners.
         http_url = self._serve_http(status)
@@ -224,7 +243,9 @@ class Node:
             log.warning("--open: everybody who reaches the http port may change things")
         names = {name.lower() for name in (*config.allowed_hosts, config.advertise) if name}
         guard = Guard(config.http[0].partition("%")[0], frozenset(names), config.token, config.open)
-        control = Control(status.status, status.ready, status.ls, status.peers, self.forget, status.registry)
+        control = Control(
+            status.status, status.ready, status.ls, status.peers, self.forget, status.registry, self._care
+        )
         port = HttpPort(make_app(control, guard), *config.http)
         url = port.start()
         self._running.callback(port.stop)
@@ -236,6 +257,8 @@ class Node:
             self._swarm.keep_again()
             self._scanner_new.set()
             self._following.wake()
+            if self._care is not None:
+                self._care.scanner_started()
 
     def _from_scanner(self, message: ToPeer) -> None:
         match message:
@@ -253,6 +276,11 @@ class Node:
             case Kept():
                 if self._swarm is not None:
                     self._swarm.kept(message)
+                if self._care is not None:
+                    self._care.kept(message)
+            case Scrubbing() | Scrubbed() | Rotten():
+                if self._care is not None:
+                    self._care.take(message)
             case Forgot():
                 if (answer := self._forgetting.get(message.path)) is not None and not answer.done():
                     answer.set_result(message.why)

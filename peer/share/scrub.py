@@ -190,6 +190,9 @@ class Scrubber:
             self._weighed = time.monotonic()
             self._files_total, size = self._index.weight("")
             self._total = size + COST * self._files_total
+        if not self._files_total and not self._round.files:
+            self._round.began = now  # there is nothing yet: the pass begins when there is
+            return min(WEIGH_EVERY, self._every)
         if pause := wait(self._round, self._total, self._every, now):
             return pause
         began, cost = time.monotonic(), self._round.cost

@@ -72,5 +72,9 @@ class Content(ABC):
     def wake(self) -> None:  # noqa: B027
         """The program ends: what waits here looks at that."""
 
+    def spoil(self, number: int) -> bool:
+        """A piece on disk turned out to be rotten, and is marked missing there; False: not now, try again."""
+        return True
+
     def lost(self, number: int) -> None:  # noqa: B027
         """A piece that was only in memory had to go."""

@@ -152,6 +152,16 @@ class Download(Content):
             if self._opened is not None:
                 self._opened.plan.lost(number)
 
+    def spoil(self, number: int) -> bool:
+        """See `Content.spoil`."""
+        with self._changed:
+            if self._preparing:  # it reads the marks just now
+                return False
+            if self._opened is not None and self._opened.store.pieces is not None:
+                self._opened.store.pieces.spoil(number)
+                self._opened.plan.lost(number)
+        return True
+
     def kept(self, message: Kept) -> None:
         """The scanner's answer: its file is the share's now, and descriptors of it stay valid here."""
         self._kept = bool(message.place)

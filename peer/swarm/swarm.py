@@ -21,10 +21,11 @@ from peer.swarm.config import SwarmConfig
 from peer.swarm.content import Content
 from peer.swarm.counters import Counters, Stats
 from peer.swarm.download import Download
+from peer.swarm.foreground import Foreground
 from peer.swarm.keeper import Keeper
 from peer.swarm.legacy import Legacy, remove_unfinished
 from peer.swarm.memory import Memory
-from peer.swarm.pieces import CHECKED, PiecesReader
+from peer.swarm.pieces import CHECKED, PiecesReader, mark_missing
 from peer.swarm.reader import Reader
 from peer.swarm.small import Small
 from peer.swarm.source import HttpSources, Sources
@@ -85,6 +86,8 @@ class Swarm:
             alarms=Alarms(),
             closing=closing,
         )
+        self.foreground = Foreground()
+        """The reads that programs wait for."""
         self._changed = threading.Condition()
         self._uses: dict[str, _Use] = {}
         self._idle: OrderedDict[str, _Use] = OrderedDict()
@@ -92,8 +95,10 @@ class Swarm:
         self._sweeper: threading.Thread | None = None
         remove_unfinished(self._commons)
 
-    def open(self, path: SafePath, entry: Entry) -> Reader:
+    def open(self, path: SafePath, entry: Entry, waited_for: bool = True) -> Reader:
         """A handle on this version. Touches the network only for a file whose size is not known.
+
+        `waited_for`: whether a program waits for its reads; if not, they are not measured as that.
 
         Raises:
             RemoteError: the size is not known, and nobody tells; or this content turned out to be wrong.
@@ -115,7 +120,13 @@ class Swarm:
         except BaseException:
             self._leave(key, use)
             raise
-        return Reader(use.content, self._observe, lambda: self._leave(key, use))
+        if not waited_for:
+            return Reader(use.content, lambda: None, lambda seconds: None, lambda: self._leave(key, use))
+        return Reader(use.content, self.foreground.begin, self._read, lambda: self._leave(key, use))
+
+    def _read(self, seconds: float) -> None:
+        self.foreground.end()
+        self._observe(seconds)
 
     def state(self, entry: Entry) -> Literal["partial", "remote", "unreachable"]:
         """How much of a version that is not whole here could be read now, without asking anybody.
@@ -153,6 +164,17 @@ class Swarm:
                 self._remove_marks(message.cid)
         elif message.place and use is not None and not use.readers:
             self._let_go(message.cid, use)
+
+    def spoil(self, cid: str, number: int) -> bool:
+        """A piece of a download on disk turned out to be rotten: it is missing from now on. False: try again.
+
+        Raises:
+            LocalError: the disk is broken.
+        """
+        mark_missing(self._commons.layout, cid, number)  # first: who opens the download from here on reads that
+        with self._changed:
+            use = self._uses.get(cid)
+        return use is None or use.content.spoil(number)
 
     def stats(self) -> Stats:
         """What was counted since the start."""
