@@ -1,8 +1,8 @@
 """What a peer's three processes tell each other: small and typed.
 
-    peer → scanner   Keep, Forget, Supersede, Seen, Rescan, Scrub, EndScrub
+    peer → scanner   Begun, Ended, Keep, Forget, Supersede, Seen, Rescan, Scrub, EndScrub
     scanner → peer   Opened, Changed, Progress, Skipped, Kept, Forgot, Scrubbing, Scrubbed, Rotten
-    data → peer      Served
+    data → peer      Served, Heard
 
 Changes of the share do not travel here: `Changed` says that there are some,
 and the peer reads them from the index.
@@ -15,6 +15,28 @@ from msgspec import Struct
 
 class Message(Struct, frozen=True, tag=True):
     """Base of all; the type's name travels as its tag."""
+
+
+class Begun(Message, frozen=True):
+    """Pieces of a download are in `.shoal/partial`: the tracker is to list this peer as a holder of parts of it.
+
+    `size` in bytes, `mtime` in nanoseconds since 1970, `revs` of the owners. A `Keep` of it replaces that; said again
+    it is harmless.
+    """
+
+    path: str
+    cid: str
+    size: int
+    mtime: int
+    x: bool
+    sha1: str
+    revs: dict[str, int]
+
+
+class Ended(Message, frozen=True):
+    """The pieces of a content were taken away from `.shoal/partial`."""
+
+    cid: str
 
 
 class Keep(Message, frozen=True):
@@ -171,5 +193,20 @@ class Served(Message, frozen=True):
     connections: int
 
 
-ToScanner = Keep | Forget | Supersede | Seen | Rescan | Scrub | EndScrub
-ToPeer = Opened | Changed | Progress | Skipped | Kept | Forgot | Served | Scrubbing | Scrubbed | Rotten
+class Heard(Message, frozen=True):
+    """Another peer asked for pieces of `cid`, of which not all are here, and told what it has: see `peer.news`.
+
+    `want` are the pieces first ≤ n < end that it wants next, `pieces` a bitmap from piece `first` on.
+    """
+
+    cid: str
+    peer: str
+    address: str
+    want: tuple[int, int]
+    first: int
+    pieces: bytes
+
+
+ToScanner = Begun | Ended | Keep | Forget | Supersede | Seen | Rescan | Scrub | EndScrub
+FromData = Served | Heard
+ToPeer = Opened | Changed | Progress | Skipped | Kept | Forgot | Scrubbing | Scrubbed | Rotten

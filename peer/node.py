@@ -18,6 +18,8 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import ExitStack
 
 from peer.announcer import Announcer, Card
+from peer.cache.copies import Copies
+from peer.cache.room import Room, usual_min_free
 from peer.catalogue.catalogue import Catalogue
 from peer.catalogue.follower import Follower
 from peer.catalogue.holders import Directory
@@ -34,6 +36,8 @@ from peer.messages import (
     Changed,
     Forget,
     Forgot,
+    FromData,
+    Heard,
     Kept,
     Opened,
     Progress,
@@ -52,7 +56,7 @@ from peer.progress import ScanProgress
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
 from peer.status import Status, Told
-from peer.swarm import Swarm, SwarmConfig
+from peer.swarm import Others, Swarm, SwarmConfig
 from peer.vfs import Vfs
 from peer.warm.care import Care
 from shoal import local as running
@@ -127,6 +131,11 @@ class Node:
         catalogue.changed_by(lambda changed: own.look(changed.paths))
         own.update()
 
+        # The cache: what is kept of others' files, and how much may be.
+        min_free = usual_min_free(layout) if config.min_free is None else config.min_free
+        room = Room(layout, config.cache_limit, min_free)
+        copies = Copies(index, room)
+
         # The network: its catalogue in, one's own list out.
         trackers = Trackers([f"http://{show_address(*address)}" for address in config.trackers], self._client)
         follower = Follower(catalogue, trackers, self._client, own.look_at_all)
@@ -137,6 +146,7 @@ class Node:
 
         def follow() -> None:
             own.update()
+            copies.follow()
             announcer.changed()
             if self._scanner_new.is_set():
                 self._scanner_new.clear()
@@ -155,13 +165,18 @@ class Node:
             directory.find_holders,
             self._scanner.send,
             observe=status.read_seconds.observe,
+            others=Others(self._identity.id, catalogue.peer, directory.partial_of),
+            room=room,
         )
         self._swarm = swarm
         self._running.callback(swarm.close)
-        vfs = Vfs(catalogue, swarm, files, index, layout, status.text, lambda path: self._scanner.send(Rescan(path)))
+        self._running.callback(room.stop)
+        rescan = lambda path: self._scanner.send(Rescan(path))  # noqa: E731
+        vfs = Vfs(catalogue, swarm, files, index, layout, status.text, rescan, room)
         care = self._care = Care(catalogue, index, layout, swarm, vfs.state, self._scanner.send)
         self._running.callback(care.close)
-        status.watch(swarm.stats, vfs.state, care)
+        status.watch(swarm.stats, vfs.state, room.status, care)
+        room.start()
 
         # The two listeners.
         http_url = self._serve_http(status)
@@ -169,7 +184,9 @@ class Node:
         status.urls = {"data": data_url, "http": http_url}
         inherited = self._socket.fileno()
         words = [str(config.local), str(inherited), config.name, http_url]
-        data: Helper[object, Served] = Helper("peer.data.server", words, Served, self._told.serve, pass_fds=[inherited])
+        data: Helper[object, FromData] = Helper(
+            "peer.data.server", words, FromData, self._from_data, pass_fds=[inherited]
+        )
         data.start()
         self._running.callback(data.stop)
         self._announcer = announcer
@@ -284,8 +301,14 @@ class Node:
             case Forgot():
                 if (answer := self._forgetting.get(message.path)) is not None and not answer.done():
                     answer.set_result(message.why)
+
+    def _from_data(self, message: FromData) -> None:
+        match message:
             case Served():
-                pass  # the data server's, which says it on its own channel
+                self._told.serve(message)
+            case Heard():
+                if self._swarm is not None:
+                    self._swarm.heard(message)
 
     def _register(self, data_url: str, http_url: str) -> None:
         mount = str(self._config.mount) if self._config.mount is not None else None

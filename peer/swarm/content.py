@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 
-from peer.messages import Kept
+from peer.messages import Heard, Kept
 from peer.swarm.pending import Done, Pending
-from peer.swarm.plan import Window
+from peer.swarm.window import Window
 
 
 class Content(ABC):
@@ -48,6 +48,9 @@ class Content(ABC):
     def kept(self, message: Kept) -> None:
         """The scanner's answer to a `Keep` of this content."""
 
+    def heard(self, message: Heard) -> None:  # noqa: B027
+        """Another reader of it told what it has."""
+
     @abstractmethod
     def dispose(self, wait: float = 0.0) -> bool:
         """Gives everything back once nothing is under way, for which it waits up to `wait` seconds; whether it did.
@@ -75,6 +78,13 @@ class Content(ABC):
     def spoil(self, number: int) -> bool:
         """A piece on disk turned out to be rotten, and is marked missing there; False: not now, try again."""
         return True
+
+    def discard(self) -> bool:
+        """As `dispose`, and what is on disk goes too."""
+        return self.dispose()
+
+    def write_back(self) -> None:  # noqa: B027
+        """There is room on the disk again for what is only in memory."""
 
     def lost(self, number: int) -> None:  # noqa: B027
         """A piece that was only in memory had to go."""

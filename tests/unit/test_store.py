@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from peer.cache.room import Room
 from peer.layout import Layout
 from peer.swarm import pieces as module
 from peer.swarm.memory import Memory
@@ -27,7 +28,7 @@ def commons(tmp_path: Path) -> Any:
     layout.make()
     said: list[str] = []
     memory = Memory(2 * PIECE, lambda cid, number: None)
-    return SimpleNamespace(layout=layout, memory=memory, said=said, say_not_kept=said.append)
+    return SimpleNamespace(layout=layout, memory=memory, said=said, say_not_kept=said.append, room=Room(layout))
 
 
 @pytest.fixture
@@ -94,6 +95,6 @@ def test_pieces_on_disk_are_here_when_it_is_opened_again(commons: Any) -> None:
     store.take(piece(1))  # never written: the program ends
     store.close(remove=False)
     again = Store(commons, MANIFEST)
-    assert list(again.here) == [0, 0, 1, 0] and not again.doubtful
+    assert again.here == 0b100 and not again.doubtful
     assert again.pieces is not None and not again.pieces.has(1)
     again.close(remove=True)
