@@ -32,6 +32,11 @@ class Content(ABC):
         """Whether bytes of it are here."""
 
     @property
+    def checking(self) -> bool:
+        """Whether all of it is here, and is just being checked as a whole."""
+        return False
+
+    @property
     def is_kept(self) -> bool:
         """Whether the scanner has it, so that nothing need stay here."""
         return False

@@ -84,6 +84,11 @@ class Download(Content):
         return opened is not None and bool(opened.plan.here)
 
     @property
+    def checking(self) -> bool:
+        """See `Content.checking`."""
+        return self._check == "under way"
+
+    @property
     def is_kept(self) -> bool:
         """Whether the scanner has it."""
         return self._kept

@@ -217,6 +217,12 @@ class Swarm:
         elif message.place and use is not None and not use.readers:
             self._let_go(message.cid, use)
 
+    def keeping(self, cid: str) -> bool:
+        """Whether a content is being fetched, checked or kept just now; if not, nothing comes of it by itself."""
+        use = self._uses.get(cid)
+        under_way = use is not None and (use.content.active or use.content.checking)
+        return under_way or self._commons.keeper.offered(cid)
+
     def spoil(self, cid: str, number: int) -> bool:
         """A piece of a download on disk turned out to be rotten: it is missing from now on. False: try again.
 

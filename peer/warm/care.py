@@ -139,7 +139,10 @@ class Care:
         self._send = send
         self.jobs = Jobs()
         self.warm = Warm(
-            lambda wanted: swarm.open(wanted.path, wanted.entry, waited_for=False), state, swarm.foreground.busy
+            lambda wanted: swarm.open(wanted.path, wanted.entry, waited_for=False),
+            state,
+            swarm.keeping,
+            swarm.foreground.busy,
         )
         self._lock = threading.Lock()
         self._scrubs: dict[str, ScrubJob] = {}

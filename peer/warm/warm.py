@@ -37,7 +37,7 @@ YIELD = 1.0
 """Seconds for which a chunk waits at most because somebody reads: then it goes on, or it might never."""
 LOOK = 1.0
 """Seconds after which it is looked up whether a file is kept, should the scanner's word have been missed."""
-KEEPING, CHECKING = 20.0, 20 * MIB
+KEEPING, CHECKING = 60.0, 20 * MIB
 """Seconds, and bytes for a second more, in which a file that was read is checked and kept."""
 _IDLE = 5.0
 log = logging.getLogger(__name__)
@@ -95,10 +95,13 @@ class Warm:
         self,
         open: Callable[[Wanted], Reader],
         state: Callable[[str, Entry], str],
+        keeping: Callable[[str], bool],
         busy: Callable[[], bool],
     ) -> None:
-        """`open` opens a version in the swarm, `state` says whether it is "here"; `busy`: whether somebody reads."""
-        self._open, self._state, self._busy = open, state, busy
+        """`open` opens a version in the swarm, `state` says whether it is "here", `keeping` whether a content is on
+        its way to that; `busy`: whether somebody reads.
+        """
+        self._open, self._state, self._keeping, self._busy = open, state, keeping, busy
         self._changed = threading.Condition()
         self._runs: list[Run] = []
         self._unkept: dict[str, list[_Unkept]] = {}
@@ -237,8 +240,12 @@ class Warm:
                 if unkept.read and now - unkept.read > LOOK
             ]
         for cid, unkept in old:
-            if self._state(unkept.wanted.path, _known(unkept.wanted.entry, cid)) == "here":
-                unkept.answer = unkept.answer or Kept(unkept.wanted.path, cid, "local")
+            keeping = self._keeping(cid)  # in this order: what was kept in between is here
+            path = unkept.wanted.path
+            if self._state(path, _known(unkept.wanted.entry, cid)) == "here":
+                unkept.answer = unkept.answer or Kept(path, cid, "local")
+            elif not keeping:
+                unkept.answer = unkept.answer or Kept(path, cid, "", "there is no room for it")
 
     # One file, without the lock.
 
