@@ -15,27 +15,41 @@ import logging
 import os
 import platform
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
-_WHO_PROCESS, _IDLE = 1, 3 << 13
+_WHO_PROCESS, _NONE, _IDLE = 1, 0, 3 << 13
 _NICE = 19
+_libc = ctypes.CDLL(None, use_errno=True)
 log = logging.getLogger(__name__)
 _said = threading.Event()
 
 
 def give_way() -> None:
     """Puts the calling thread, and no other of its process, behind all others, for the CPU and for the disk."""
-    thread = threading.get_native_id()
     try:
-        os.setpriority(os.PRIO_PROCESS, thread, _NICE)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
     except OSError as error:
         _say(f"no lower priority for the CPU: {error.strerror}")
+    _set_disk(_IDLE)
+
+
+@contextmanager
+def idle_disk() -> Iterator[None]:
+    """The same, inside and for the disk only: for a thread that does other work too. It is at its usual one after."""
+    _set_disk(_IDLE)
+    try:
+        yield
+    finally:
+        _set_disk(_NONE)
+
+
+def _set_disk(priority: int) -> None:
     number = _IOPRIO_SET.get(platform.machine())
     if number is None:
         _say(f"no lower priority for the disk: not known for {platform.machine()}")
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(number, _WHO_PROCESS, thread, _IDLE) < 0:
+    elif _libc.syscall(number, _WHO_PROCESS, threading.get_native_id(), priority) < 0:
         _say(f"no lower priority for the disk: {os.strerror(ctypes.get_errno())}")
 
 
