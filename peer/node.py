@@ -42,6 +42,9 @@ from peer.messages import (
     Opened,
     Progress,
     Rescan,
+    Rotten,
+    Scrubbed,
+    Scrubbing,
     Served,
     Skipped,
     ToPeer,
@@ -55,6 +58,7 @@ from peer.share.rows import IndexReader
 from peer.status import Status, Told
 from peer.swarm import Others, Swarm, SwarmConfig
 from peer.vfs import Vfs
+from peer.warm.care import Care
 from shoal import local as running
 from shoal.errors import Busy, Gone, LocalError, Refused, UsageError
 from shoal.http import Client
@@ -92,7 +96,7 @@ class Node:
         self._forgetting: dict[str, Future[str]] = {}
         self._scanner: Helper[ToScanner, ToPeer] = Helper(
             "peer.share.scanner",
-            [str(config.local), self._identity.id],
+            [str(config.local), self._identity.id, str(config.scrub_every)],
             ToPeer,
             self._from_scanner,
             self._scanner_started,
@@ -102,6 +106,7 @@ class Node:
         self._following: Following | None = None
         self._announcer: Announcer | None = None
         self._swarm: Swarm | None = None
+        self._care: Care | None = None
         self._mount: Mount | None = None
 
     def start(self, stop: threading.Event) -> list[str]:
@@ -168,7 +173,9 @@ class Node:
         self._running.callback(room.stop)
         rescan = lambda path: self._scanner.send(Rescan(path))  # noqa: E731
         vfs = Vfs(catalogue, swarm, files, index, layout, status.text, rescan, room)
-        status.watch(swarm.stats, vfs.state, room.status)
+        care = self._care = Care(catalogue, index, layout, swarm, vfs.state, self._scanner.send)
+        self._running.callback(care.close)
+        status.watch(swarm.stats, vfs.state, room.status, care)
         room.start()
 
         # The two listeners.
@@ -253,7 +260,9 @@ class Node:
             log.warning("--open: everybody who reaches the http port may change things")
         names = {name.lower() for name in (*config.allowed_hosts, config.advertise) if name}
         guard = Guard(config.http[0].partition("%")[0], frozenset(names), config.token, config.open)
-        control = Control(status.status, status.ready, status.ls, status.peers, self.forget, status.registry)
+        control = Control(
+            status.status, status.ready, status.ls, status.peers, self.forget, status.registry, self._care
+        )
         port = HttpPort(make_app(control, guard), *config.http)
         url = port.start()
         self._running.callback(port.stop)
@@ -265,6 +274,8 @@ class Node:
             self._swarm.keep_again()
             self._scanner_new.set()
             self._following.wake()
+            if self._care is not None:
+                self._care.scanner_started()
 
     def _from_scanner(self, message: ToPeer) -> None:
         match message:
@@ -282,6 +293,11 @@ class Node:
             case Kept():
                 if self._swarm is not None:
                     self._swarm.kept(message)
+                if self._care is not None:
+                    self._care.kept(message)
+            case Scrubbing() | Scrubbed() | Rotten():
+                if self._care is not None:
+                    self._care.take(message)
             case Forgot():
                 if (answer := self._forgetting.get(message.path)) is not None and not answer.done():
                     answer.set_result(message.why)

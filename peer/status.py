@@ -24,6 +24,7 @@ from peer.config import PeerConfig
 from peer.messages import Progress, Served, Skipped
 from peer.share.rows import IndexReader
 from peer.swarm import Stats
+from peer.warm.care import Care
 from shoal import __version__
 from shoal.errors import Gone
 from shoal.http import Client
@@ -101,6 +102,7 @@ class Status(Collector):
         self._told, self._client = told, client
         self._swarm: Callable[[], Stats]
         self._state: Callable[[str, Entry], str]
+        self._care: Care
         self._cache: Callable[[], dict[str, Any]]
         self._began = time.monotonic()
         self.mounted = ""
@@ -117,12 +119,16 @@ class Status(Collector):
         self.registry.register(self)
 
     def watch(
-        self, swarm: Callable[[], Stats], state: Callable[[str, Entry], str], cache: Callable[[], dict[str, Any]]
+        self,
+        swarm: Callable[[], Stats],
+        state: Callable[[str, Entry], str],
+        cache: Callable[[], dict[str, Any]],
+        care: Care,
     ) -> None:
-        """Where downloads are counted, what says whether a version is here, and how full the cache is; before anybody
-        asks.
+        """Where downloads are counted, what says whether a version is here, how full the cache is, and what scrubs;
+        before anybody asks.
         """
-        self._swarm, self._state, self._cache = swarm, state, cache
+        self._swarm, self._state, self._cache, self._care = swarm, state, cache, care
 
     def ready(self) -> str:
         """Why the peer is not ready, or "". It does not wait for the scan."""
@@ -173,6 +179,7 @@ class Status(Collector):
                     "bytes_total": progress.bytes_total,
                 },
             },
+            "scrub": self._care.told(),
             "cache": self._cache(),
             "transfers": {
                 "active": stats.active,
@@ -248,6 +255,8 @@ class Status(Collector):
             ("shoal_served_bytes", "Bytes sent to other peers.", self._told.served_bytes),
             ("shoal_served_requests", "Requests of other peers answered.", self._told.served_requests),
             ("shoal_rejected_pieces", "Pieces that were not what their hash says.", stats.rejected),
+            ("shoal_scrubbed_bytes", "Bytes read again and compared with their hashes.", self._care.scrubbed_bytes),
+            ("shoal_rotten", "Files, copies and downloads that were found rotten.", self._care.found),
         ):
             yield CounterMetricFamily(name, text, value)
         own, own_bytes, copies, copy_bytes = self._index.totals()
@@ -259,6 +268,8 @@ class Status(Collector):
             ("shoal_copies", "Whole copies kept.", copies),
             ("shoal_copy_bytes", "Their bytes.", copy_bytes),
             ("shoal_skipped_files", "Files that cannot be shared.", self._told.skipped),
+            ("shoal_rotten_own_files", "One's own files that are rotten, and given to nobody.", self._care.rotten_own),
+            ("shoal_scrub_last_pass_seconds", "When all was last read again, since 1970.", int(self._care.last_pass)),
             ("shoal_active_downloads", "Contents being fetched now.", stats.active),
             ("shoal_tracker_connected", "1 if a tracker answers.", int(self._trackers.connected)),
         ):

@@ -143,6 +143,15 @@ class Contents:
                 return _partial(cid, pieces)
             raise _why_not(index, cid)
 
+    def stands(self, content: Content) -> bool:
+        """Whether a content that is open may still be given: its file is unchanged, and was not found rotten."""
+        if not isinstance(content._source, OpenFile):
+            return True
+        with _errors():
+            row = content._source.row
+            rows = self._share()[0].at(row.path)
+            return content.still() and any(now.cid == row.cid and now.announced for now in rows)
+
     def manifest(self, cid: str) -> bytes:
         """The manifest of a content that is here, whole or in part."""
         with _errors():

@@ -213,7 +213,7 @@ class Connection:
     def _content_of(self, cid: str) -> Content:
         """The content, which stays open until `_let_go`. Raises as `Contents.of`."""
         kept = self._kept
-        if kept is None or kept.cid != cid or not kept.lasting or not kept.still():
+        if kept is None or kept.cid != cid or not kept.lasting or not self._contents.stands(kept):
             self._let_go()
             kept = self._kept = self._contents.of(cid)
         return kept

@@ -7,6 +7,7 @@
     GET  /v1/ls?path=  one directory of the tree, or one file; in pages: &after=
     GET  /v1/peers     who is there
     POST /v1/forget    {"path": …}: withdraw one's own file from the network
+    those of `care`    warm, scrub
 
 Errors are `wire.Problem`. The app only translates; what it shows and does is `Control`.
 """
@@ -22,6 +23,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException
 
+from peer.http.care import Care, add_care
 from peer.http.guard import Guard
 from shoal.errors import Busy, DataError, Gone, Refused, ShoalError, UsageError
 from shoal.names import printable
@@ -44,6 +46,8 @@ class Control:
     forget: Callable[[str], None]
     """Raises Gone (no such path), Refused (not one's own), Busy."""
     metrics: CollectorRegistry
+    care: Care | None = None
+    """What warms and scrubs."""
 
 
 class _Forget(msgspec.Struct, forbid_unknown_fields=True):
@@ -101,6 +105,9 @@ def make_app(control: Control, guard: Guard) -> Flask:
             raise DataError(f"the body is too long, or broke off: {error}") from None
         control.forget(path)
         return _json({"path": path})
+
+    if control.care is not None:
+        add_care(app, control.care, _json)
 
     @app.errorhandler(ShoalError)
     def fail(error: ShoalError) -> Response:

@@ -36,6 +36,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS rows_by_sequence ON rows (sequence);
 CREATE TABLE IF NOT EXISTS manifests (cid TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_KEPT = f"kind IN ('own', 'copy') AND state != 'moving' AND place != '' AND link = '' AND cid != '{DIR_CID}'"
 COLUMNS = "path, cid, kind, size, mtime, sha1, x, link, revs, sequence, place, disk, dev, ino, ctime, state"
 
 
@@ -46,7 +47,8 @@ class Row:
     `kind`: as `wire.Item`, or "gone": it was here; told once as a drop.
     `place`: "local": the file `LOCAL/<disk>`; "inside": `.shoal/copies/<cid>`; "": no file.
     `disk` is the name on disk (surrogateescape), which may be another Unicode form than `path`.
-    `state`: "ok", or "moving" while a rename is under way.
+    `state`: "ok", "moving" while a rename is under way, or "rotten": an own file whose bytes are not what they were,
+    though nobody changed it: it is not told, and given to nobody.
     """
 
     path: str
@@ -64,7 +66,7 @@ class Row:
     dev: int = 0
     ino: int = 0
     ctime: int = 0
-    state: Literal["ok", "moving"] = "ok"
+    state: Literal["ok", "moving", "rotten"] = "ok"
 
     @property
     def announced(self) -> bool:
@@ -113,8 +115,9 @@ class IndexReader:
         return self._rows("path = ?", path)
 
     def of(self, cid: str, limit: int = -1) -> list[Row]:
-        """The rows that hold this content on disk, as files: all of them, or so many."""
-        return [row for row in self._rows("cid = ? AND kind IN ('own', 'copy') LIMIT ?", cid, limit) if row.is_file]
+        """The rows that hold this content on disk, as files that are not rotten: all of them, or so many."""
+        found = self._rows("cid = ? AND kind IN ('own', 'copy') AND state != 'rotten' LIMIT ?", cid, limit)
+        return [row for row in found if row.is_file]
 
     def changes(self, after: int, limit: int) -> list[Row]:
         """Rows changed after that sequence number, oldest change first, "gone" ones too."""
@@ -139,6 +142,25 @@ class IndexReader:
             found = self._db.execute("SELECT body FROM manifests WHERE cid = ?", (cid,)).fetchone()
         return found[0] if found else None
 
+    def kept(self, path: str, cid: str, prefix: str, limit: int) -> list[Row]:
+        """The next rows after (path, cid), by that, that are files on this disk at and beneath `prefix` ("": all)."""
+        where, values = _beneath(prefix)
+        return self._rows(
+            f"(path, cid) > (?, ?) AND {_KEPT} AND {where} ORDER BY path, cid LIMIT ?", path, cid, *values, limit
+        )
+
+    def weight(self, prefix: str) -> tuple[int, int]:
+        """(number, bytes) of the files on this disk at and beneath `prefix` ("": all)."""
+        where, values = _beneath(prefix)
+        query = f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM rows WHERE {_KEPT} AND {where}"
+        with self._lock:
+            count, size = self._db.execute(query, values).fetchone()
+        return int(count), int(size)
+
+    def rotten(self, limit: int = -1) -> list[Row]:
+        """Own files that are rotten, by path: all of them, or so many."""
+        return self._rows("state = 'rotten' ORDER BY path LIMIT ?", limit)
+
     def copies(self, cid: str = "") -> list[tuple[str, int]]:
         """(cid, bytes on disk) of all contents that copies are kept of, the oldest first; or of this one.
 
@@ -160,3 +182,10 @@ class IndexReader:
         with self._lock:
             found = {kind: (int(count), int(size)) for kind, count, size in self._db.execute(query)}
         return (*found.get("own", (0, 0)), *found.get("copy", (0, 0)))
+
+
+def _beneath(prefix: str) -> tuple[str, tuple[str, ...]]:
+    """A condition for paths at and beneath a prefix, and its values."""
+    if not prefix:
+        return "1", ()
+    return "(path = ? OR (path > ? AND path < ?))", (prefix, prefix + "/", prefix + "0")  # "0" follows "/"

@@ -1,7 +1,7 @@
 """Bytes from other peers, every piece checked before anybody sees it.
 
     swarm       all contents being read, by cid; opens readers
-    reader      an open handle on one version
+    reader      an open handle on one version; foreground: whether somebody waits for one
     content     what a content being read must do; three kinds:
     small       contents of one piece: one request, in memory until kept
     download    contents of several pieces: readers wait here, and in
@@ -21,6 +21,7 @@
     source      one holder: connections kept alive
     connection  HTTP/1.1 as far as it is needed, every limit enforced; `resolve` its names
     pieces      a download's pieces on disk, shared with the data server
+    recheck     pieces on disk read again; what rotted is missing
     partial     what is left of downloads that nobody has open
     memory      verified bytes in memory, bounded
     whole       the last check, against the SHA-256 of the whole

@@ -84,6 +84,11 @@ class Download(Content):
         return opened is not None and bool(opened.plan.here)
 
     @property
+    def checking(self) -> bool:
+        """See `Content.checking`."""
+        return self._check == "under way"
+
+    @property
     def is_kept(self) -> bool:
         """Whether the scanner has it."""
         return self._kept
@@ -152,6 +157,16 @@ class Download(Content):
         with self._changed:
             if self._opened is not None and not self._opened.store.lost(number):
                 self._opened.plan.lost(number)
+
+    def spoil(self, number: int) -> bool:
+        """See `Content.spoil`."""
+        with self._changed:
+            if self._preparing:  # it reads the marks just now
+                return False
+            if self._opened is not None and self._opened.store.pieces is not None:
+                self._opened.store.pieces.spoil(number)
+                self._opened.plan.lost(number)
+        return True
 
     def write_back(self) -> None:
         """See `Content.write_back`."""

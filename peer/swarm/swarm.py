@@ -4,7 +4,6 @@ Threading: any thread. `_changed` guards the tables and is not held while a cont
 """
 
 import logging
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from peer.cache.room import Room
 from peer.layout import Layout
 from peer.messages import Heard, Kept
+from peer.priority import give_way
 from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
 from peer.swarm.commons import Commons, FindHolders, Others
@@ -23,11 +23,12 @@ from peer.swarm.config import SwarmConfig
 from peer.swarm.content import Content
 from peer.swarm.counters import Counters, Stats
 from peer.swarm.download import Download
+from peer.swarm.foreground import Foreground
 from peer.swarm.keeper import Keeper, Told
 from peer.swarm.legacy import Legacy, remove_unfinished
 from peer.swarm.memory import Memory
 from peer.swarm.partial import partial_sizes, remove_partial
-from peer.swarm.pieces import CHECKED, PiecesReader
+from peer.swarm.pieces import CHECKED, PiecesReader, mark_missing
 from peer.swarm.reader import Reader
 from peer.swarm.small import Small
 from peer.swarm.source import HttpSources, Sources
@@ -91,11 +92,13 @@ class Swarm:
             keeper=Keeper(keep, config.memory, closing, lambda cid: room.gone("coming", cid)),
             room=room,
             fetching=ThreadPoolExecutor(config.threads, "swarm-fetch"),
-            checking=ThreadPoolExecutor(1, "swarm-check", initializer=_be_nice),
+            checking=ThreadPoolExecutor(1, "swarm-check", initializer=give_way),
             alarms=Alarms(),
             closing=closing,
             others=others,
         )
+        self.foreground = Foreground()
+        """The reads that programs wait for."""
         self._changed = threading.Condition()
         self._uses: dict[str, _Use] = {}
         self._idle: OrderedDict[str, _Use] = OrderedDict()
@@ -108,8 +111,10 @@ class Swarm:
         room.sheds["partial"] = self.discard
         room.again, room.say = self._write_back, self._commons.say_not_kept
 
-    def open(self, path: SafePath, entry: Entry) -> Reader:
+    def open(self, path: SafePath, entry: Entry, waited_for: bool = True) -> Reader:
         """A handle on this version. Touches the network only for a file whose size is not known.
+
+        `waited_for`: whether a program waits for its reads; if not, they are not measured as that.
 
         Raises:
             RemoteError: the size is not known, and nobody tells; or this content turned out to be wrong.
@@ -132,7 +137,13 @@ class Swarm:
         except BaseException:
             self._leave(key, use)
             raise
-        return Reader(use.content, self._observe, lambda: self._leave(key, use))
+        if not waited_for:
+            return Reader(use.content, lambda: None, lambda seconds: None, lambda: self._leave(key, use))
+        return Reader(use.content, self.foreground.begin, self._read, lambda: self._leave(key, use))
+
+    def _read(self, seconds: float) -> None:
+        self.foreground.end()
+        self._observe(seconds)
 
     def discard(self, cid: str) -> bool:
         """Takes the pieces of a download away that nobody has open; whether they are gone."""
@@ -205,6 +216,23 @@ class Swarm:
                 self._remove_marks(message.cid)
         elif message.place and use is not None and not use.readers:
             self._let_go(message.cid, use)
+
+    def keeping(self, cid: str) -> bool:
+        """Whether a content is being fetched, checked or kept just now; if not, nothing comes of it by itself."""
+        use = self._uses.get(cid)
+        under_way = use is not None and (use.content.active or use.content.checking)
+        return under_way or self._commons.keeper.offered(cid)
+
+    def spoil(self, cid: str, number: int) -> bool:
+        """A piece of a download on disk turned out to be rotten: it is missing from now on. False: try again.
+
+        Raises:
+            LocalError: the disk is broken.
+        """
+        mark_missing(self._commons.layout, cid, number)  # first: who opens the download from here on reads that
+        with self._changed:
+            use = self._uses.get(cid)
+        return use is None or use.content.spoil(number)
 
     def heard(self, message: Heard) -> None:
         """Another reader of a content told what it has. Ignored unless it is a peer that is listed at that address."""
@@ -333,11 +361,3 @@ class Swarm:
                 if not connected and not self._idle:
                     self._sweeper = None
                     return
-
-
-def _be_nice() -> None:
-    """The calling thread, and no other of the process, gives way to those that readers wait for."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-    except OSError as error:
-        log.debug("no lower priority for checking: %s", error)

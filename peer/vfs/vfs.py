@@ -194,7 +194,7 @@ class Vfs:
             return None
         attributes = self.attributes(file)
         if any(owner.id == self._catalogue.id for owner in file.entry.owners):
-            own = [row for row in self._index.at(file.path) if row.kind == "own" and row.place == "local"]
+            own = [row for row in self._index.at(file.path) if _is_own(row)]
             for row in own:
                 if row.cid == cid and row.is_file and (handle := self._open_own(row, cid, attributes)) is not None:
                     return handle
@@ -288,3 +288,8 @@ class Vfs:
             return self._catalogue.name
         peer = self._catalogue.peer(id)
         return peer.name if peer is not None else id[:12]
+
+
+def _is_own(row: Row) -> bool:
+    """Whether it is one's own file, and not a rotten one: of that the network may have the right bytes."""
+    return row.kind == "own" and row.place == "local" and row.state != "rotten"
