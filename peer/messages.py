@@ -2,6 +2,7 @@
 
     peer → scanner   Keep, Forget, Supersede, Seen, Rescan
     scanner → peer   Opened, Changed, Progress, Skipped, Kept, Forgot
+    peer → data      Limit
     data → peer      Served
 
 Changes of the share do not travel here: `Changed` says that there are some,
@@ -105,11 +106,21 @@ class Forgot(Message, frozen=True):
 
 
 class Served(Message, frozen=True):
-    """What the data server sent since it started: bytes, requests, and its open connections now."""
+    """What the data server sent since it started: bytes, requests; its open connections now, how many of them are
+    being sent a large answer, and how many wait for one."""
 
     bytes: int
     requests: int
     connections: int
+    sent: int = 0
+    waiting: int = 0
+
+
+class Limit(Message, frozen=True):
+    """From now on the data server sends at most `up` bytes a second (0: no limit), and takes `sockets` connections."""
+
+    up: int
+    sockets: int
 
 
 ToScanner = Keep | Forget | Supersede | Seen | Rescan
