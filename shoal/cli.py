@@ -4,6 +4,7 @@
     shoal ls [PATH]      a directory of the network
     shoal peers          who is there
     shoal forget PATH    withdraw one's own file from the network
+    shoal limit          how many bytes a second it moves at most
 
 Exit codes: 0 done, 1 failed, 2 usage, 4 no such path or key, 5 try again, 130 interrupted.
 """
@@ -18,11 +19,11 @@ import click
 from shoal.asking import Asked, common
 from shoal.errors import Busy, Gone, Refused, ShoalError, UsageError
 from shoal.names import printable
-from shoal.verbs import network
+from shoal.verbs import limits, network
 
 FAILED, USAGE, NO_SUCH, AGAIN, INTERRUPTED = 1, 2, 4, 5, 130
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-_VERBS: tuple[click.Command, ...] = (network.status, network.ls, network.peers, network.forget)
+_VERBS: tuple[click.Command, ...] = (network.status, network.ls, network.peers, network.forget, limits.limit)
 
 
 @click.group(
@@ -34,6 +35,7 @@ Examples:
   shoal ls data                          what the network has in data/
   shoal peers --json                     who is there, for a program
   shoal forget data/old.bin              withdraw your own file from the network
+  shoal limit --down 20M --up 5M         leave some of the network to others
   shoal --peer lab3:8080 status          how the peer at lab3 is
 """,
 )

@@ -1,7 +1,7 @@
 """The http port: status and control, for people and programs on this machine.
 
     guard  who may ask, who may change: Host, Origin, token; the one place
-    app    the routes (Flask)
+    app    the routes (Flask); `limits` those for limits
     serve  the app behind cheroot, in threads of the peer's process
 
 May import `shoal`, `peer.vfs`, `peer.swarm`, `peer.catalogue`, `peer.share`. Imported by `peer.cli` only.
