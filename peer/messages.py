@@ -3,7 +3,7 @@
     peer → scanner   Keep, Forget, Supersede, Seen, Rescan
     scanner → peer   Opened, Changed, Progress, Skipped, Kept, Forgot
     peer → data      Limit
-    data → peer      Served
+    data → peer      Served, Heard
 
 Changes of the share do not travel here: `Changed` says that there are some,
 and the peer reads them from the index.
@@ -123,5 +123,20 @@ class Limit(Message, frozen=True):
     sockets: int
 
 
+class Heard(Message, frozen=True):
+    """Another peer asked for pieces of `cid`, of which not all are here, and told what it has: see `peer.news`.
+
+    `want` are the pieces first ≤ n < end that it wants next, `pieces` a bitmap from piece `first` on.
+    """
+
+    cid: str
+    peer: str
+    address: str
+    want: tuple[int, int]
+    first: int
+    pieces: bytes
+
+
 ToScanner = Keep | Forget | Supersede | Seen | Rescan
-ToPeer = Opened | Changed | Progress | Skipped | Kept | Forgot | Served
+FromData = Served | Heard
+ToPeer = Opened | Changed | Progress | Skipped | Kept | Forgot

@@ -35,6 +35,8 @@ from peer.messages import (
     Changed,
     Forget,
     Forgot,
+    FromData,
+    Heard,
     Kept,
     Limit,
     Opened,
@@ -51,7 +53,7 @@ from peer.progress import ScanProgress
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
 from peer.status import Status, Told
-from peer.swarm import Swarm, SwarmConfig
+from peer.swarm import Others, Swarm, SwarmConfig
 from peer.swarm.source import HttpSources
 from peer.vfs import Vfs
 from shoal import local as running
@@ -102,7 +104,7 @@ class Node:
         self._announcer: Announcer | None = None
         self._swarm: Swarm | None = None
         self._mount: Mount | None = None
-        self._data: Helper[Limit, Served] | None = None
+        self._data: Helper[Limit, FromData] | None = None
 
     def start(self, stop: threading.Event) -> list[str]:
         """Starts everything; the URL of each listener, once all can be used. Ends early when `stop` is set.
@@ -159,6 +161,7 @@ class Node:
             self._scanner.send,
             sources,
             observe=status.read_seconds.observe,
+            others=Others(self._identity.id, catalogue.peer, directory.partial_of),
         )
         self._swarm = swarm
         self._running.callback(swarm.close)
@@ -175,8 +178,8 @@ class Node:
         status.urls = {"data": data_url, "http": http_url}
         inherited = self._socket.fileno()
         words = [str(config.local), str(inherited), config.name, http_url]
-        data: Helper[Limit, Served] = Helper(
-            "peer.data.server", words, Served, self._told.serve, manners.repeat, pass_fds=[inherited]
+        data: Helper[Limit, FromData] = Helper(
+            "peer.data.server", words, FromData, self._from_data, manners.repeat, [inherited]
         )
         self._data = data
         data.start()
@@ -288,8 +291,14 @@ class Node:
             case Forgot():
                 if (answer := self._forgetting.get(message.path)) is not None and not answer.done():
                     answer.set_result(message.why)
+
+    def _from_data(self, message: FromData) -> None:
+        match message:
             case Served():
-                pass  # the data server's, which says it on its own channel
+                self._told.serve(message)
+            case Heard():
+                if self._swarm is not None:
+                    self._swarm.heard(message)
 
     def _register(self, data_url: str, http_url: str) -> None:
         mount = str(self._config.mount) if self._config.mount is not None else None

@@ -35,12 +35,18 @@ class Directory:
 
     def holders_of(self, cid: str) -> list[PeerRow]:
         """What the tracker says: whole holders, then partial ones; [] if it does not answer."""
-        url = self._trackers.current
-        try:
-            told = self._client.get(f"{url}/v1/holders/{cid}", Holders, total=_TOTAL)
-        except RemoteError:  # the follower finds out, and says, when it is lost
-            return []
+        told = self._ask(cid)
         return [row for row in (*told.holders, *told.partial) if row.url and _is_fit(row)]
+
+    def partial_of(self, cid: str) -> list[PeerRow]:
+        """Who has parts of the content, as the tracker says; [] if it does not answer. Never oneself."""
+        return [row for row in self._ask(cid).partial if row.url and _is_fit(row) and row.id != self._catalogue.id]
+
+    def _ask(self, cid: str) -> Holders:
+        try:
+            return self._client.get(f"{self._trackers.current}/v1/holders/{cid}", Holders, total=_TOTAL)
+        except RemoteError:  # the follower finds out, and says, when it is lost
+            return Holders(cid, [], [])
 
     def _known(self, path: str, entry: Entry) -> Iterator[PeerRow]:
         same = [now for now in self._catalogue.entries(path) if (now.cid, now.sha1) == (entry.cid, entry.sha1)]

@@ -24,14 +24,16 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
+from peer import bitmap, news
 from peer.data import ranges
+from peer.data.askers import Askers
 from peer.data.content import Content, Contents, NotHere
 from peer.data.pace import Pace
 from peer.data.request import MAX_HEAD, BadRequest, Request, answer_head, parse
 from peer.data.turns import TURN, Turn
 from peer.data.uplink import Uplink, asker_of
 from shoal.errors import Busy, Gone, LocalError
-from shoal.manifest import KIB, MIB, is_cid
+from shoal.manifest import KIB, MIB, is_cid, piece_count, piece_size
 from shoal.wire import Problem, encode
 
 _CHUNK = 4 * MIB
@@ -50,6 +52,7 @@ _KEPT = 1.0
 _LINGER = 1.0
 """Seconds to wait for a refused client to read the answer and go."""
 _INT = struct.Struct("i")
+Field = tuple[bytes, bytes]
 _JSON = ((b"Content-Type", b"application/json"),)
 _BYTES = (
     (b"Content-Type", b"application/octet-stream"),
@@ -72,8 +75,8 @@ class Limits:
     """Without a byte being taken."""
     window: float = 60.0
     """Over which the average must be `pace.LOWEST`."""
-    patience: float = 1.0
-    """Until a large answer's turn comes, for peers, who ask again; they take more than 2.5 for a stall."""
+    patience: float = 0.5
+    """Until a large answer's turn comes, for peers, who ask again; they take 1.0 for a stall."""
     connections: int = 200
     per_address: int = 50
 
@@ -89,6 +92,15 @@ class Cut(Exception):
     """The connection must end now, in the middle of whatever is under way."""
 
 
+class Told:
+    """What one client was told of one content: the pieces that are here, and who else reads it."""
+
+    def __init__(self, cid: str = "") -> None:
+        self.cid = cid
+        self.pieces = 0
+        self.readers: set[str] = set()
+
+
 class Connection:
     """One client, served by one thread until it goes, is cut, or breaks the rules.
 
@@ -99,20 +111,23 @@ class Connection:
     def __init__(
         self,
         sock: socket.socket,
-        address: str,
         contents: Contents,
         health: bytes,
         counter: Counter,
         limits: Limits,
+        askers: Askers,
         uplink: Uplink,
+        address: str,
         rename: Callable[["Connection", str], bool],
     ) -> None:
         """`rename` puts it on another account; False if there is no room for that."""
         self.asker = self._address = address
         self.idle: float | None = time.monotonic() + _DAWDLE
         self._sock, self._contents, self._health = sock, contents, health
-        self._counter, self._limits, self._uplink, self._rename = counter, limits, uplink, rename
+        self._counter, self._limits, self._askers, self._uplink = counter, limits, askers, uplink
+        self._rename = rename
         self._turn: Turn | None = None  # of the answer under way, if it is a large one
+        self._told = Told()
         self._buffer = b""  # received and not yet read as a request
         self._keep = True
         self._sent = 0  # bytes that the kernel took over
@@ -186,7 +201,8 @@ class Connection:
             return
         self._keep = request.keep
         with_body = request.method != b"HEAD"
-        asker = asker_of(self._address, request.fields.get(b"shoal-peer"))
+        claimed = request.fields.get(b"shoal-peer")
+        asker = self.asker if claimed is None else asker_of(self._address, claimed)
         try:
             if asker != self.asker and not self._rename(self, asker):
                 self._keep = False
@@ -226,7 +242,10 @@ class Connection:
                 self._uplink.small(self.asker, len(body))
             self._send(request, body, _BYTES)
         elif part == "pieces":
-            self._send(request, self._contents.pieces(cid), _BYTES)
+            with self._contents.of(cid) as content:
+                count = piece_count(content.size)
+                fields = (*_BYTES, *self._exchange(request, content, 0, all_told=True))
+                self._send(request, bitmap.to_wire(content.pieces(), count), fields)
         else:
             raise NotHere("no such route")
 
@@ -267,6 +286,8 @@ class Connection:
             raise NotHere("these bytes are not here")
         if asked:
             fields.append((b"Content-Range", b"bytes %d-%d/%d" % (offset, offset + length - 1, size)))
+        if b"shoal-peer" in request.fields:
+            fields += self._exchange(request, content, offset // piece_size(size))
         head = answer_head(206 if asked else 200, fields, length, self._keep)
         if request.method == b"HEAD":
             self._begin()
@@ -285,6 +306,31 @@ class Connection:
                 if self._turn is not None:
                     self._uplink.end(self._turn)
                 self._turn = None
+
+    def _exchange(
+        self, request: Request, content: Content, near: int, all_told: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """Takes the news that came with a request; the fields that tell ours. Of very many pieces only those around
+        `near` are looked at; with `all_told` the answer's body tells of all that are here.
+        """
+        heard = news.read(request.fields, piece_count(content.size))
+        if not heard.peer:
+            return []
+        cid, fields, mine = content.cid, [], self._told
+        if mine.cid != cid:
+            mine = self._told = Told(cid)
+        self._askers.asked(cid, self._address, heard, not content.lasting)
+        if not content.lasting:
+            fields.append((b"Shoal-Want", b"%d-%d" % content.want()))
+            pieces = content.pieces_around(near)
+            value, mine.pieces = news.have(pieces, mine.pieces | (pieces if all_told else 0))
+            if value:
+                fields.append((b"Shoal-Have", value))
+        others = self._askers.others(cid, heard.peer, mine.readers)
+        if others:
+            mine.readers.update(others)
+            fields.append((b"Shoal-Readers", " ".join(others).encode()))
+        return fields
 
     def _send_file(self, head: bytes, content: Content, offset: int, length: int) -> None:
         tail = min(length, _TAIL)

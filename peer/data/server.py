@@ -1,7 +1,7 @@
 """The data server's process: `python -m peer.data.server LOCAL FD NAME HTTP_URL`.
 
 FD is the listening socket, inherited: the port stays when this process dies and is started again. It says `Served`
-about once a second while that changes, and ends when its channel to the peer does.
+about once a second while that changes, `Heard` what other readers told, and ends when its channel to the peer does.
 """
 
 import errno
@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+from peer.data.askers import Askers
 from peer.data.clients import Clients
 from peer.data.content import Contents
 from peer.data.handler import Connection, Limits
@@ -58,8 +59,7 @@ class DataServer(socketserver.TCPServer):
         # TCPServer's own constructor would make a socket; there is one.
         socketserver.BaseServer.__init__(self, sock.getsockname(), socketserver.BaseRequestHandler)
         self.socket = sock
-        self.tally = Tally()
-        self.uplink = Uplink()
+        self.tally, self.askers, self.uplink = Tally(), Askers(), Uplink()
         self._contents, self._health, self._limits = contents, health, limits
         self._clients = Clients(limits.connections, limits.per_address)
         for level, option, value in (
@@ -97,12 +97,13 @@ class DataServer(socketserver.TCPServer):
         """Starts a thread for the connection, or refuses it."""
         connection = Connection(
             request,
-            client_address[0],
             self._contents,
             self._health,
             self.tally,
             self._limits,
+            self.askers,
             self.uplink,
+            literal(client_address),
             self._clients.rename,
         )
         if not self._clients.come(connection):
@@ -141,6 +142,20 @@ class DataServer(socketserver.TCPServer):
         request.close()
 
 
+def literal(address: object) -> str:
+    """The host of a socket address; an IPv4 address that came by IPv6 as what it is."""
+    return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else ""
+
+
+def _tell_news(server: DataServer, channel: Channel[object, Limit]) -> None:
+    """Tells the peer what other readers said, until it is gone."""
+    try:
+        while True:
+            server.askers.flush(channel.send)
+    except OSError:
+        return  # the main thread sees the same, and ends the process
+
+
 def _report(server: DataServer, channel: Channel[object, Limit]) -> None:
     """Says `Served` when it changed, until the peer is gone."""
     told = None
@@ -165,6 +180,7 @@ def main(local: str, listening: str, name: str, http_url: str) -> None:
     server = DataServer(socket.socket(fileno=int(listening)), Contents(Layout(Path(local))), health)
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     threading.Thread(target=_report, args=(server, channel), name="report", daemon=True).start()
+    threading.Thread(target=_tell_news, args=(server, channel), name="news", daemon=True).start()
     while (message := channel.receive()) is not None:  # its end is the peer's
         server.limit(message.up, message.sockets)
 

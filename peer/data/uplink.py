@@ -6,7 +6,7 @@ the up-limit (`peer.shares`). A small answer waits for neither, unless its asker
 
 import threading
 import time
-from ipaddress import IPv6Address, ip_address
+from ipaddress import ip_address
 
 from peer.data.turns import SLOTS, Turn, Turns
 from peer.limiter import Limiter
@@ -123,14 +123,12 @@ class Uplink:
                 self._began[turn].set()
 
 
-def asker_of(address: str, claimed: bytes | None) -> str:
+def asker_of(address: str, claimed: bytes) -> str:
     """Who asks: the address. On loopback, where all peers of a machine have the same, also the id that it claims.
 
     Elsewhere an id counts for nothing: who lies would be many.
     """
-    if claimed is None or not is_cid(claimed.decode("latin-1")):  # an id has the form of a cid
+    id = claimed.decode("latin-1")
+    if not is_cid(id):  # an id has the form of a cid
         return address
-    literal = ip_address(address.partition("%")[0])
-    if isinstance(literal, IPv6Address) and literal.ipv4_mapped is not None:
-        literal = literal.ipv4_mapped
-    return f"{address} {claimed.decode()}" if literal.is_loopback else address
+    return f"{address} {id}" if ip_address(address.partition("%")[0]).is_loopback else address

@@ -16,8 +16,8 @@ from shoal.errors import Busy, Unreachable
 
 PER_HOLDER = 8
 """Connections to one holder at most, those in use and those kept."""
-STUCK = 1.25
-"""Seconds of silence after which a connection is cut for one who waits: our turn at the holder may take 1 s to come."""
+STUCK = 1.0
+"""Seconds of silence after which a connection is cut for one who waits; our turn at a holder takes less to come."""
 LOOK = 0.2
 """Seconds after which who waits looks again whether one is stuck."""
 

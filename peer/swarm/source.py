@@ -5,6 +5,7 @@ One contract suite runs on both. What a source gives is unverified; nobody but t
 """
 
 import threading
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 from urllib.parse import quote, urlsplit
@@ -31,6 +32,8 @@ class Body(Protocol):
     """The bytes of an answer, as they come; see `connection.Body`. Closed by whoever got it."""
 
     size: int
+    fields: Mapping[bytes, bytes]
+    """Of the answer's head; names in lower case."""
 
     def readinto(self, view: memoryview) -> int:
         """Puts the next bytes into the view, at least one. Raises Unreachable, Misbehaved."""
@@ -42,6 +45,10 @@ class Body(Protocol):
 
     def close(self) -> None:
         """Ends it, read or not."""
+        ...
+
+    def abort(self) -> None:
+        """Has who reads it end soon, with Unreachable. Any thread."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -59,8 +66,12 @@ class Source(Protocol):
         """The peer's name."""
         ...
 
-    def get(self, target: str, first: int = 0, end: int | None = None, size: int | None = None) -> Body:
+    def get(
+        self, target: str, first: int = 0, end: int | None = None, size: int | None = None, say: bytes = b""
+    ) -> Body:
         """Asks for the bytes first ≤ n < end of a thing of `size` bytes; for all of it when `end` is None or `size`.
+
+        `say` are lines of the request's head, each with its end.
 
         Raises:
             Unreachable: no connection, or no answer in time.
@@ -103,11 +114,13 @@ class HttpSource:
         """The peer's name."""
         return self._address.name
 
-    def get(self, target: str, first: int = 0, end: int | None = None, size: int | None = None) -> Body:
+    def get(
+        self, target: str, first: int = 0, end: int | None = None, size: int | None = None, say: bytes = b""
+    ) -> Body:
         """See `Source.get`. Waits while all connections that there may be are in use."""
         connection = self._sockets.take(self._address)
         try:
-            return connection.get(target, first, end, size)
+            return connection.get(target, first, end, size, say)
         except BaseException:
             self._sockets.release(connection)
             raise
