@@ -21,7 +21,7 @@ LEAST, MOST = 1 << 10, 1 << 20
 SMALL = 64 << 10
 """Bytes by which an asker may be ahead of its share and still have a small request granted at once."""
 ASKERS = 1024
-"""Askers remembered before those are forgotten whose memory makes no difference any more."""
+"""Askers remembered at a time; beyond, all are forgotten, and it is fair from there on."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,6 +47,7 @@ class Shares:
         self.rate = rate
         self._level, self._at = 0.0, now
         self._served = 0.0  # the tag served last
+        self._latest = 0.0  # the end of the last of all requests
         self._ends: dict[str, float] = {}  # where each asker's last request ended
         self._queue: list[_Queued] = []
         self._numbers = count()
@@ -107,7 +108,7 @@ class Shares:
         """(the tickets granted now, seconds until the next one may be, None if nobody waits)."""
         self._fill(now)
         granted = []
-        while self._queue and (not self.rate or self._level >= 0):
+        while self._queue and (not self.rate or self._level > -1):  # a part of a byte is no debt
             queued = heapq.heappop(self._queue)
             self._served = max(self._served, queued.tag)
             self._level -= queued.ticket.size
@@ -125,9 +126,10 @@ class Shares:
         return max(self._ends.get(asker, 0.0), self._served - 4 * self.most)
 
     def _charge(self, asker: str, size: int) -> float:
+        if len(self._ends) > ASKERS or (not self._queue and self._level >= 0):  # nobody lacks anything: a new account
+            self._served = max(self._served, self._latest)
+            self._ends.clear()
         tag = self._start(asker)
         self._ends[asker] = tag + size
-        if len(self._ends) > ASKERS:
-            gone = self._served - 4 * self.most
-            self._ends = {asker: end for asker, end in self._ends.items() if end > gone}
+        self._latest = max(self._latest, tag + size)
         return tag

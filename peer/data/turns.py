@@ -8,7 +8,8 @@ All forces to weigh; check each of them again when changing anything here:
  3. Who has fewest under way is next, then who was served longest ago. Of one asker's answers the smallest is next,
     because somebody waits for it.
  4. Nobody holds up the others by reading slowly: who crawls does not count, and another one is sent beside it. When
-    there are `CRAWLING` times as many as there are slots, one who crawls, badly or with more than its share, is cut.
+    there are `CRAWLING` times as many as there are slots, one who crawls, badly or with more than its share, is cut,
+    and is last for a while.
  5. An answer that began is not held up: readers take a pause for a stall. Only after `TURN` bytes it must ask again.
 """
 
@@ -20,7 +21,7 @@ SLOTS = 8
 CRAWLING = 4
 TURN = 4 << 20
 """Bytes after which an answer asks again. A reader's run is no longer."""
-WATCHED = 4.0
+WATCHED = 2.0
 """Seconds over which an answer's speed is measured."""
 SLOW = 256 << 10
 """Bytes a second below which an answer crawls."""
@@ -29,6 +30,8 @@ SLOWEST = 16 << 10
 RECENT = 1.0
 """Seconds for which an asker still counts after its last answer: between two requests it is not away."""
 REMEMBERED = 60.0
+LAST = 30.0
+"""Seconds for which one who was cut is after all others."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +59,7 @@ class Turns:
         self.slots = slots
         self._sent: list[Turn] = []
         self._waiting: list[Turn] = []
-        self._served: dict[str, float] = {}  # when each asker last had an answer under way
+        self._served: dict[str, float] = {}  # when each asker last had an answer under way, or as if
 
     @property
     def sent(self) -> int:
@@ -79,7 +82,7 @@ class Turns:
         (self._sent if turn.begun else self._waiting).remove(turn)
         if turn.begun:
             self._served.pop(turn.asker, None)  # so that it becomes the newest
-            self._served[turn.asker] = now
+            self._served[turn.asker] = now + LAST if turn.cut else now
             while (oldest := next(iter(self._served))) != turn.asker and self._served[oldest] < now - REMEMBERED:
                 del self._served[oldest]
 
@@ -119,7 +122,8 @@ class Turns:
         for asker in reversed(self._served):
             if self._served[asker] < now - RECENT:
                 break
-            wanted.setdefault(asker, 1)
+            if self._served[asker] <= now:
+                wanted.setdefault(asker, 1)
         return min(wanted.values()) if len(wanted) > 1 else self.slots
 
     def _watch(self, now: float) -> None:
