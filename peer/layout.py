@@ -44,6 +44,11 @@ class Layout:
         return self.state / "copies"
 
     @property
+    def reads(self) -> Path:
+        """What was read last (see `peer.cache.reads`)."""
+        return self.state / "reads"
+
+    @property
     def quarantine(self) -> Path:
         """What turned out not to be what it said it was."""
         return self.state / "quarantine"

@@ -1,6 +1,6 @@
 """What a peer's three processes tell each other: small and typed.
 
-    peer → scanner   Keep, Forget, Supersede, Seen, Rescan
+    peer → scanner   Begun, Ended, Keep, Forget, Supersede, Seen, Rescan
     scanner → peer   Opened, Changed, Progress, Skipped, Kept, Forgot
     peer → data      Limit
     data → peer      Served, Heard
@@ -14,6 +14,28 @@ from msgspec import Struct
 
 class Message(Struct, frozen=True, tag=True):
     """Base of all; the type's name travels as its tag."""
+
+
+class Begun(Message, frozen=True):
+    """Pieces of a download are in `.shoal/partial`: the tracker is to list this peer as a holder of parts of it.
+
+    `size` in bytes, `mtime` in nanoseconds since 1970, `revs` of the owners. A `Keep` of it replaces that; said again
+    it is harmless.
+    """
+
+    path: str
+    cid: str
+    size: int
+    mtime: int
+    x: bool
+    sha1: str
+    revs: dict[str, int]
+
+
+class Ended(Message, frozen=True):
+    """The pieces of a content were taken away from `.shoal/partial`."""
+
+    cid: str
 
 
 class Keep(Message, frozen=True):
@@ -137,6 +159,6 @@ class Heard(Message, frozen=True):
     pieces: bytes
 
 
-ToScanner = Keep | Forget | Supersede | Seen | Rescan
+ToScanner = Begun | Ended | Keep | Forget | Supersede | Seen | Rescan
 FromData = Served | Heard
 ToPeer = Opened | Changed | Progress | Skipped | Kept | Forgot

@@ -18,6 +18,8 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import ExitStack
 
 from peer.announcer import Announcer, Card
+from peer.cache.copies import Copies
+from peer.cache.room import Room, usual_min_free
 from peer.catalogue.catalogue import Catalogue
 from peer.catalogue.follower import Follower
 from peer.catalogue.holders import Directory
@@ -128,6 +130,11 @@ class Node:
         catalogue.changed_by(lambda changed: own.look(changed.paths))
         own.update()
 
+        # The cache: what is kept of others' files, and how much may be.
+        min_free = usual_min_free(layout) if config.min_free is None else config.min_free
+        room = Room(layout, config.cache_limit, min_free)
+        copies = Copies(index, room)
+
         # The network: its catalogue in, one's own list out.
         trackers = Trackers([f"http://{show_address(*address)}" for address in config.trackers], self._client)
         follower = Follower(catalogue, trackers, self._client, own.look_at_all)
@@ -138,6 +145,7 @@ class Node:
 
         def follow() -> None:
             own.update()
+            copies.follow()
             announcer.changed()
             if self._scanner_new.is_set():
                 self._scanner_new.clear()
@@ -162,11 +170,15 @@ class Node:
             sources,
             observe=status.read_seconds.observe,
             others=Others(self._identity.id, catalogue.peer, directory.partial_of),
+            room=room,
         )
         self._swarm = swarm
         self._running.callback(swarm.close)
-        vfs = Vfs(catalogue, swarm, files, index, layout, status.text, lambda path: self._scanner.send(Rescan(path)))
-        status.watch(swarm.stats, vfs.state)
+        self._running.callback(room.stop)
+        rescan = lambda path: self._scanner.send(Rescan(path))  # noqa: E731
+        vfs = Vfs(catalogue, swarm, files, index, layout, status.text, rescan, room)
+        status.watch(swarm.stats, vfs.state, room.status)
+        room.start()
 
         # The two listeners.
         limits = Limits(config.down_limit, config.up_limit)

@@ -35,6 +35,18 @@ _SKIPS = 100
 _LOW_DISK = 16 << 20
 """Free bytes under which the disk is not fine."""
 
+_CACHE_GAUGES = {
+    "used": "Bytes on disk of copies and of pieces of downloads.",
+    "limit": "What they may be at most; 0: no limit.",
+    "min_free": "What is to stay free of the share's disk.",
+    "pinned": "Bytes of copies that are never evicted.",
+    "partial": "Bytes of pieces of downloads.",
+}
+_CACHE_COUNTERS = {
+    "evicted_bytes": "Its bytes.",
+    "not_kept_bytes": "Bytes that were read and found no room on disk.",
+}
+
 
 class Told:
     """The last that the helpers said."""
@@ -94,6 +106,7 @@ class Status(Collector):
         self._told, self._client = told, client
         self._swarm: Callable[[], Stats]
         self._state: Callable[[str, Entry], str]
+        self._cache: Callable[[], dict[str, Any]]
         self._began = time.monotonic()
         self.mounted = ""
         """How the mount runs, "" before it does."""
@@ -110,9 +123,13 @@ class Status(Collector):
         )
         self.registry.register(self)
 
-    def watch(self, swarm: Callable[[], Stats], state: Callable[[str, Entry], str]) -> None:
-        """Where downloads are counted, and what says whether a version is here; before anybody asks."""
-        self._swarm, self._state = swarm, state
+    def watch(
+        self, swarm: Callable[[], Stats], state: Callable[[str, Entry], str], cache: Callable[[], dict[str, Any]]
+    ) -> None:
+        """Where downloads are counted, what says whether a version is here, and how full the cache is; before anybody
+        asks.
+        """
+        self._swarm, self._state, self._cache = swarm, state, cache
 
     def ready(self) -> str:
         """Why the peer is not ready, or "". It does not wait for the scan."""
@@ -164,6 +181,7 @@ class Status(Collector):
                     "bytes_total": progress.bytes_total,
                 },
             },
+            "cache": self._cache(),
             "transfers": {
                 "active": stats.active,
                 "fetched_bytes": stats.fetched,
@@ -254,6 +272,12 @@ class Status(Collector):
             ("shoal_tracker_connected", "1 if a tracker answers.", int(self._trackers.connected)),
         ):
             yield GaugeMetricFamily(name, text, value)
+        cache = self._cache()
+        for name, text in _CACHE_GAUGES.items():
+            yield GaugeMetricFamily(f"shoal_cache_{name}_bytes", text, cache[name])
+        yield CounterMetricFamily("shoal_cache_evicted", "What was taken away for want of room.", cache["evicted"])
+        for name, text in _CACHE_COUNTERS.items():
+            yield CounterMetricFamily(f"shoal_cache_{name}", text, cache[name])
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: so that registering does not collect."""

@@ -35,6 +35,7 @@ CREATE INDEX IF NOT EXISTS rows_gone ON rows (sequence) WHERE kind = 'gone';
 CREATE INDEX IF NOT EXISTS rows_nothing ON rows (path) WHERE kind = 'nothing';
 CREATE INDEX IF NOT EXISTS rows_moving ON rows (path) WHERE state = 'moving';
 CREATE INDEX IF NOT EXISTS rows_copies ON rows (sequence) WHERE kind = 'copy';
+CREATE INDEX IF NOT EXISTS rows_partial ON rows (cid) WHERE kind = 'partial';
 CREATE INDEX IF NOT EXISTS rows_inside ON rows (path) WHERE place = 'inside';
 """
 _VALUES = attrgetter(*COLUMNS.split(", "))
@@ -225,6 +226,12 @@ class Index(IndexReader):
     def inside(self) -> list[Row]:
         """All rows whose file is inside `.shoal/copies`."""
         return self._rows("place = 'inside' ORDER BY path")
+
+    def partials(self, cid: str = "") -> list[Row]:
+        """The rows of kind "partial" of this content, or of all."""
+        if cid:
+            return self._rows("kind = 'partial' AND cid = ? ORDER BY path", cid)
+        return self._rows("kind = 'partial' ORDER BY path")
 
     def copies_after(self, sequence: int, limit: int = -1) -> list[Row]:
         """Copies whose rows changed after that sequence number; at most `limit`, if that is given."""

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 
 from peer.beneath import Beneath
 from peer.layout import Layout
-from peer.messages import Forget, Forgot, Keep, Message, Seen, Supersede
+from peer.messages import Begun, Ended, Forget, Forgot, Keep, Message, Seen, Supersede
 from peer.share.copies import Copies
 from peer.share.durable import Durable, Proved
 from peer.share.index import Index
 from peer.share.moves import Moves
+from peer.share.partials import begin, end
 from peer.share.recover import Recovery
 from peer.share.withdraw import forget, seen, withdrawn
 from shoal.errors import LocalError
@@ -41,7 +42,7 @@ class Released:
     cid: str
 
 
-Task = Keep | Forget | Supersede | Seen | Released | Proved
+Task = Begun | Ended | Keep | Forget | Supersede | Seen | Released | Proved
 
 
 class Keeper:
@@ -124,6 +125,8 @@ class Keeper:
             if not kept.place:
                 self._unsettled = True
                 log.debug("%s is not kept: %s", printable(kept.path), kept.why)  # the peer says it, once
+            else:
+                self._do(Ended(kept.cid))  # at other paths: the pieces are no more
             self._answer(kept)
 
     def _settle(self) -> None:
@@ -138,6 +141,12 @@ class Keeper:
         now = time.time_ns()
         try:
             match task:
+                case Begun():
+                    if begin(self._index, task):
+                        self._look(task.path)
+                case Ended(cid):
+                    for path in end(self._index, cid):
+                        self._look(path)
                 case Forget(path):
                     why = forget(self._index, path, self._peer, now)
                     self._look(path)

@@ -13,6 +13,7 @@ from peer.share.index import Change
 from peer.share.local import unchanged
 from peer.share.mark import has_mark
 from peer.share.moves import Move, Moves, Source, aside_name, is_file_of, status_at
+from peer.share.partials import sweep
 from peer.share.rows import Row
 from shoal.errors import LocalError
 from shoal.names import printable
@@ -41,6 +42,7 @@ class Recovery:
             if not whole:
                 self._index.apply([Change(row.path, self._index.at(row.path), gone=[row.cid])])
         self._sweep()
+        sweep(self._index, self._moves.partial)
 
     def end_moves(self, but: Container[tuple[str, str]]) -> None:
         """Ends all moves but those of these (path, cid).

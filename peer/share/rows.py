@@ -139,6 +139,19 @@ class IndexReader:
             found = self._db.execute("SELECT body FROM manifests WHERE cid = ?", (cid,)).fetchone()
         return found[0] if found else None
 
+    def copies(self, cid: str = "") -> list[tuple[str, int]]:
+        """(cid, bytes on disk) of all contents that copies are kept of, the oldest first; or of this one.
+
+        The copies of one content inside `.shoal` are one file. Those that are just being moved count.
+        """
+        query = (
+            "SELECT cid, (SUM(place = 'local') + MAX(place = 'inside')) * ((MAX(size) + 4095) / 4096)"
+            " FROM rows WHERE kind = 'copy' AND cid >= ? AND cid <= ? GROUP BY cid ORDER BY MAX(ctime)"
+        )
+        with self._lock:
+            found = self._db.execute(query, (cid, cid or "g")).fetchall()
+        return [(cid, int(blocks) * 4096) for cid, blocks in found]
+
     def totals(self) -> tuple[int, int, int, int]:
         """(own files, their bytes, copies, their bytes)."""
         query = (

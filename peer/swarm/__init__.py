@@ -22,6 +22,7 @@
     sockets     the connections to all holders, kept alive: how many there may be, who waits for one
     connection  HTTP/1.1 as far as it is needed, every limit enforced; `resolve` its names
     pieces      a download's pieces on disk, shared with the data server
+    partial     what is left of downloads that nobody has open
     memory      verified bytes in memory, bounded
     whole       the last check, against the SHA-256 of the whole
     keeper      hands what is whole to the scanner

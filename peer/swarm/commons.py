@@ -6,8 +6,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+from peer.cache.room import Room
 from peer.layout import Layout
-from peer.messages import Keep
+from peer.messages import Begun, Keep
 from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
 from peer.swarm.config import SwarmConfig
@@ -50,6 +51,7 @@ class Commons:
     memory: Memory
     counters: Counters
     keeper: Keeper
+    room: Room
     fetching: ThreadPoolExecutor
     checking: ThreadPoolExecutor
     alarms: Alarms
@@ -57,6 +59,8 @@ class Commons:
     others: Others
     condemned: dict[str, str] = field(default_factory=dict)
     """Contents whose whole was not what it should be, by cid: nobody reads them again while this process lives."""
+    unkept: set[str] = field(default_factory=set)
+    """Small contents in memory that found no room on disk: they are offered again when they are read again."""
     _said: set[str] = field(default_factory=set)
 
     def check_condemned(self, cid: str) -> None:
@@ -82,6 +86,8 @@ class Commons:
             (self.layout.partial / f"{cid}.data").rename(self.layout.quarantine / f"{cid}.data")
         except OSError as failure:
             log.error("cannot put it in quarantine: %s", failure)
+        self.keeper.end(cid)
+        self.room.gone("partial", cid)
 
     def say_not_kept(self, why: str) -> None:
         """Logs that files are read without being kept: once for each reason. A full disk is one, whoever met it."""
@@ -104,6 +110,12 @@ def keep_message(path: SafePath, entry: Entry, manifest: Manifest, data: bytes |
     """What the scanner is told of a whole download."""
     revs = {owner.id: owner.rev for owner in entry.owners}
     return Keep(path, manifest.cid, manifest.encode(), entry.mtime, entry.x, revs, data)
+
+
+def begun_message(path: SafePath, entry: Entry, manifest: Manifest) -> Begun:
+    """What the scanner is told of a download of which pieces are on disk."""
+    revs = {owner.id: owner.rev for owner in entry.owners}
+    return Begun(path, manifest.cid, manifest.size, entry.mtime, entry.x, manifest.sha1, revs)
 
 
 def _tell(future: Future[None]) -> None:

@@ -75,5 +75,12 @@ class Content(ABC):
     def wake(self) -> None:  # noqa: B027
         """The program ends: what waits here looks at that."""
 
+    def discard(self) -> bool:
+        """As `dispose`, and what is on disk goes too."""
+        return self.dispose()
+
+    def write_back(self) -> None:  # noqa: B027
+        """There is room on the disk again for what is only in memory."""
+
     def lost(self, number: int) -> None:  # noqa: B027
         """A piece that was only in memory had to go."""

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from threading import Condition, Lock
 
 from peer.messages import Heard, Kept
-from peer.swarm.commons import Commons, keep_message
+from peer.swarm.commons import Commons, begun_message, keep_message
 from peer.swarm.content import Content
 from peer.swarm.fetching import Fetching
 from peer.swarm.holders import Holders
@@ -150,22 +150,40 @@ class Download(Content):
     def lost(self, number: int) -> None:
         """A piece that was only in memory had to go."""
         with self._changed:
-            if self._opened is not None:
+            if self._opened is not None and not self._opened.store.lost(number):
                 self._opened.plan.lost(number)
+
+    def write_back(self) -> None:
+        """See `Content.write_back`."""
+        with self._changed:
+            opened = self._opened
+            if opened is None:
+                return
+            self._reads += 1  # as a read, it keeps the files open
+        try:
+            opened.store.write_back()
+            if opened.store.complete:
+                self._end(opened.store)
+        finally:
+            self._ended()
 
     def kept(self, message: Kept) -> None:
         """The scanner's answer: its file is the share's now, and descriptors of it stay valid here."""
         self._kept = bool(message.place)
 
-    def dispose(self, wait: float = 0.0) -> bool:
-        """See `Content.dispose`."""
+    def dispose(self, wait: float = 0.0, remove: bool = False) -> bool:
+        """See `Content.dispose`; with `remove`, pieces go too."""
         with self._changed:
             if not self._changed.wait_for(self._is_quiet, wait):
                 return False
             opened, self._opened = self._opened, None
         if opened is not None:
-            opened.store.close(remove=self._kept or self.cid in self._commons.condemned)
+            opened.store.close(remove or self._kept or self.cid in self._commons.condemned)
         return True
+
+    def discard(self) -> bool:
+        """See `Content.discard`."""
+        return self.dispose(remove=True)
 
     # -- called with `_changed` held -----------------------------------------------------------------------------------
 
@@ -340,7 +358,8 @@ class Download(Content):
         manifest = fetch_manifest(holders, commons, self.cid, self.size)
         if not holders.rows:
             holders.refresh()
-        store = Store(commons, manifest)
+        begun = begun_message(self._path, self._entry, manifest)
+        store = Store(commons, manifest, lambda: commons.keeper.begin(begun))
         plan = Plan(self.size, manifest.piece, store.here, holders.not_before, holders.doubted, commons.others.me)
         plan.windows = self._windows
         opened = Opened(self._changed, store, plan, Receiver(manifest, commons.counters))
@@ -371,7 +390,7 @@ class Download(Content):
     def _end(self, store: Store) -> None:
         """All pieces are here: the whole is checked by another thread."""
         with self._changed:
-            if self._check or store.diskless:
+            if self._check:
                 return
             self._check = "under way"
         if not self._commons.submit(self._commons.checking, lambda: self._check_and_keep(store)):

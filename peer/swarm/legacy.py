@@ -6,6 +6,7 @@ computed on the way, so that it can be kept, and shared on, under its cid.
 Threading: one task fetches, and reads wait for it; `_changed` guards the count of reads.
 """
 
+import errno
 import logging
 import os
 import secrets
@@ -143,6 +144,7 @@ class Legacy(Content):
                     raise Lied(f"{source.name} sent other bytes than were announced")
                 if place is not None:
                     place.rename(self._commons.layout.partial / f"{manifest.cid}.data")
+                    self._commons.room.turn("coming", place.name, "coming", manifest.cid)
                 done = True
             except OSError as error:
                 raise LocalError(f"cannot keep a download: {error.strerror}") from error
@@ -151,6 +153,7 @@ class Legacy(Content):
                     os.close(fd)
                     if place is not None:
                         place.unlink(missing_ok=True)
+                        self._commons.room.gone("coming", place.name)
         self._commons.counters.fetched(source.name, self.size)
         self.cid = manifest.cid
         self._identified(self)
@@ -161,8 +164,11 @@ class Legacy(Content):
     def _room(self) -> tuple[Path | None, int]:
         """(a new file's path, its descriptor); in memory, without a path, when the disk is full and the file small."""
         place = self._commons.layout.partial / f"{TEMPORARY}{secrets.token_hex(8)}"
-        fd = -1
+        fd, room = -1, self._commons.room
         try:
+            if not room.take("coming", place.name, self.size):
+                room.not_kept(self.size)
+                raise OSError(errno.ENOSPC, "the share's disk has no room for it")
             fd = os.open(place, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             os.posix_fallocate(fd, 0, max(1, self.size))  # a full disk shows here, before anything is fetched
             return place, fd
@@ -170,6 +176,7 @@ class Legacy(Content):
             if fd >= 0:
                 os.close(fd)
                 place.unlink(missing_ok=True)
+            room.gone("coming", place.name)
             if self.size > IN_MEMORY:
                 raise LocalError(f"no room for a download: {error.strerror}") from error
             self._commons.say_not_kept(f"no room for a download: {error.strerror}")

@@ -39,6 +39,11 @@ class Memory:
                 self._pieces.move_to_end((cid, number))
             return data
 
+    def forget(self, cid: str, number: int) -> None:
+        """Forgets one piece."""
+        with self._lock:
+            self._size -= len(self._pieces.pop((cid, number), b""))
+
     def drop(self, cid: str, count: int = 1) -> None:
         """Forgets a content of `count` pieces."""
         with self._lock:

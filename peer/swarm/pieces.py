@@ -73,8 +73,8 @@ def verify(manifest: Manifest, number: int, data: bytes | bytearray | memoryview
     return VerifiedPiece(manifest.cid, number, memoryview(data))
 
 
-def _paths(layout: Layout, cid: str) -> tuple[Path, Path, Path]:
-    """(data, bits, manifest)."""
+def paths_of(layout: Layout, cid: str) -> tuple[Path, Path, Path]:
+    """The files of a content's pieces: (data, bits, manifest)."""
     assert is_cid(cid)  # it becomes a file's name
     return tuple(layout.partial / f"{cid}.{kind}" for kind in ("data", "bits", "manifest"))  # type: ignore[return-value]
 
@@ -121,7 +121,7 @@ class Pieces:
         Raises:
             LocalError: the disk is full or broken.
         """
-        data, bits, text = _paths(layout, manifest.cid)
+        data, bits, text = paths_of(layout, manifest.cid)
         with _local("keep pieces of a download"):
             body = manifest.encode()
             if _content(text) != body:
@@ -133,6 +133,11 @@ class Pieces:
         if found is None:
             raise LocalError("cannot keep pieces of a download: its files change while they are made")
         return cls(layout, manifest, *found)
+
+    @staticmethod
+    def overhead(manifest: Manifest) -> int:
+        """Bytes on disk of what stands beside the pieces."""
+        return sum(-(-size // 4096) * 4096 for size in (manifest_length(manifest.size), _HEAD.size + manifest.count))
 
     @property
     def count_here(self) -> int:
@@ -207,7 +212,7 @@ class Pieces:
             LocalError: the disk is broken.
         """
         self.close()
-        data, bits, text = _paths(self._layout, self.manifest.cid)
+        data, bits, text = paths_of(self._layout, self.manifest.cid)
         with _local("remove a download"):
             for path in (bits, data, text):  # without bits the rest is not trusted
                 path.unlink(missing_ok=True)
@@ -309,7 +314,7 @@ class PiecesReader:
         """The download of this content, or None if there is none, or none since the machine started."""
         fds: list[int] = []
         try:
-            for path in _paths(layout, cid):
+            for path in paths_of(layout, cid):
                 fds.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
             magic, boot, size, _, _ = _HEAD.unpack(os.pread(fds[1], _HEAD.size, 0))
         except (OSError, struct.error):

@@ -17,6 +17,9 @@ from shoal.manifest import Manifest, manifest_of
 from shoal.names import SafePath
 from shoal.wire import Entry, PeerRow
 
+MOST_UNKEPT = 65536
+"""Small contents remembered that found no room: more are kept when they are fetched again."""
+
 
 class Small(Content):
     """A content of at most one piece.
@@ -51,6 +54,8 @@ class Small(Content):
         data = self._commons.memory.get(self.cid, 0)
         if data is not None:
             done(_cut(pending, data), None)
+            if self.cid in self._commons.unkept:
+                self._offer(manifest_of(data), data)
             return None
         self._flight.join(pending)
         return pending
@@ -73,8 +78,22 @@ class Small(Content):
         else:
             manifest, data = self._checked(b"", "an entry")
         commons.memory.put(self.cid, 0, data)
-        commons.keeper.offer(keep_message(self._path, self._entry, manifest, data))
+        self._offer(manifest, data)
         return data
+
+    def _offer(self, manifest: Manifest, data: bytes) -> None:
+        """Has it kept, if there is room for it."""
+        commons = self._commons
+        if commons.keeper.offered(self.cid):
+            return
+        if not commons.room.take("coming", self.cid, self.size):
+            commons.room.not_kept(self.size)
+            if len(commons.unkept) < MOST_UNKEPT:
+                commons.unkept.add(self.cid)
+            return
+        commons.unkept.discard(self.cid)
+        if not commons.keeper.offer(keep_message(self._path, self._entry, manifest, data)):
+            commons.room.gone("coming", self.cid)
 
     def _get(self, row: PeerRow, source: Source) -> tuple[Manifest, bytes]:
         target = by_path(self._path) if row.seed else by_cid(self.cid)

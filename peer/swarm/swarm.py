@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 from urllib.parse import urlsplit
 
+from peer.cache.room import Room
 from peer.layout import Layout
-from peer.messages import Heard, Keep, Kept
+from peer.messages import Heard, Kept
 from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
 from peer.swarm.commons import Commons, FindHolders, Others
@@ -22,13 +23,15 @@ from peer.swarm.config import SwarmConfig
 from peer.swarm.content import Content
 from peer.swarm.counters import Counters, Stats
 from peer.swarm.download import Download
-from peer.swarm.keeper import Keeper
+from peer.swarm.keeper import Keeper, Told
 from peer.swarm.legacy import Legacy, remove_unfinished
 from peer.swarm.memory import Memory
+from peer.swarm.partial import partial_sizes, remove_partial
 from peer.swarm.pieces import CHECKED, PiecesReader
 from peer.swarm.reader import Reader
 from peer.swarm.small import Small
 from peer.swarm.source import HttpSources, Sources
+from shoal.errors import LocalError
 from shoal.manifest import piece_size
 from shoal.names import SafePath
 from shoal.wire import Entry
@@ -60,20 +63,23 @@ class Swarm:
         config: SwarmConfig,
         layout: Layout,
         find_holders: FindHolders,
-        keep: Callable[[Keep], bool],
+        keep: Callable[[Told], bool],
         sources: Sources | None = None,
         observe: Callable[[float], None] = lambda seconds: None,
         others: Others = Others(),
+        room: Room | None = None,
     ) -> None:
         """`keep` sends a message to the scanner, False if it is not there just now; it may block for a short time.
         `sources` are the holders, over HTTP unless a test has others. `observe` hears how long each read took.
-        `others` tells of the other peers; without it nothing is exchanged with them.
+        `others` tells of the other peers; without it nothing is exchanged with them. `room` says what may be written;
+        without one, everything that the disk takes.
 
         Raises:
             LocalError: `.shoal/partial/` cannot be used.
         """
         self._config, self._observe = config, observe
         closing = threading.Event()
+        room = room or Room(layout)
         self._commons = Commons(
             config=config,
             layout=layout,
@@ -82,7 +88,8 @@ class Swarm:
             sources=sources or HttpSources(config),
             memory=Memory(config.memory, self._lost),
             counters=Counters(),
-            keeper=Keeper(keep, config.memory, closing),
+            keeper=Keeper(keep, config.memory, closing, lambda cid: room.gone("coming", cid)),
+            room=room,
             fetching=ThreadPoolExecutor(config.threads, "swarm-fetch"),
             checking=ThreadPoolExecutor(1, "swarm-check", initializer=_be_nice),
             alarms=Alarms(),
@@ -93,8 +100,13 @@ class Swarm:
         self._uses: dict[str, _Use] = {}
         self._idle: OrderedDict[str, _Use] = OrderedDict()
         self._seeds: dict[str, Content] = {}
+        self._removing: set[str] = set()
         self._sweeper: threading.Thread | None = None
         remove_unfinished(self._commons)
+        for cid, size in partial_sizes(layout):
+            room.found("partial", cid, size)
+        room.sheds["partial"] = self.discard
+        room.again, room.say = self._write_back, self._commons.say_not_kept
 
     def open(self, path: SafePath, entry: Entry) -> Reader:
         """A handle on this version. Touches the network only for a file whose size is not known.
@@ -107,11 +119,12 @@ class Swarm:
         self._commons.check_condemned(entry.cid)
         key = entry.cid or f"{entry.sha1} {path}"
         with self._changed:
-            while (use := self._uses.get(key)) is not None and use.leaving:
+            while ((use := self._uses.get(key)) is not None and use.leaving) or key in self._removing:
                 self._changed.wait()
             if use is None:
                 use = self._uses[key] = _Use(self._make(path, entry))
             use.readers += 1
+            self._commons.room.opened(key)
             self._idle.pop(key, None)
             self._start_sweeper()
         try:
@@ -120,6 +133,36 @@ class Swarm:
             self._leave(key, use)
             raise
         return Reader(use.content, self._observe, lambda: self._leave(key, use))
+
+    def discard(self, cid: str) -> bool:
+        """Takes the pieces of a download away that nobody has open; whether they are gone."""
+        with self._changed:
+            use = self._uses.get(cid)
+            if cid in self._removing or self._commons.keeper.offered(cid):
+                return False
+            if use is not None and (use.readers or use.leaving):
+                return False
+            self._removing.add(cid)  # who opens it waits
+        gone = False
+        try:
+            if use is None:
+                remove_partial(self._commons.layout, cid)
+                gone = True
+            else:
+                gone = use.content.discard()
+        except LocalError as error:
+            log.warning("%s", error)
+        finally:
+            if gone:
+                self._commons.keeper.end(cid)
+                self._commons.room.gone("partial", cid)
+            with self._changed:
+                if gone and use is not None:
+                    self._uses.pop(cid, None)
+                    self._idle.pop(cid, None)
+                self._removing.discard(cid)
+                self._changed.notify_all()
+        return gone
 
     def state(self, entry: Entry) -> Literal["partial", "remote", "unreachable"]:
         """How much of a version that is not whole here could be read now, without asking anybody.
@@ -142,9 +185,14 @@ class Swarm:
 
     def kept(self, message: Kept) -> None:
         """The scanner's answer to a `Keep`: what is kept is let go here, what is not stays and is served from here."""
-        offered = self._commons.keeper.answered(message.cid)
+        offered = self._commons.keeper.answered(message.cid, bool(message.place))
+        room = self._commons.room
         if not message.place:
             self._commons.say_not_kept(message.why)
+            room.gone("coming", message.cid)
+        else:
+            room.turn("coming", message.cid, "copy")
+            room.turn("partial", message.cid, "copy")
         with self._changed:
             use = self._uses.get(message.cid)
             content = use.content if use else self._seeds.get(message.cid)
@@ -203,6 +251,7 @@ class Swarm:
     def _leave(self, key: str, use: _Use) -> None:
         with self._changed:
             use.readers -= 1
+            self._commons.room.closed(key)
             if use.readers:
                 return
             use.left = time.monotonic()
@@ -217,7 +266,7 @@ class Swarm:
     def _let_go(self, key: str, use: _Use) -> None:
         """Gives a content back that nobody has open; it stays in the table while that does not succeed."""
         with self._changed:
-            if use.readers or use.leaving or self._uses.get(key) is not use:
+            if use.readers or use.leaving or key in self._removing or self._uses.get(key) is not use:
                 return
             use.leaving = True
         gone = use.content.dispose()
@@ -241,6 +290,12 @@ class Swarm:
         use = self._uses.get(cid)
         if use is not None:
             use.content.lost(number)
+
+    def _write_back(self) -> None:
+        with self._changed:
+            contents = [use.content for use in self._uses.values()]
+        for content in contents:
+            content.write_back()
 
     def _on_disk(self, cid: str) -> bool:
         reader = PiecesReader.open(self._commons.layout, cid)

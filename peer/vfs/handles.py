@@ -52,6 +52,16 @@ class Swarm(Protocol):
         """ "partial", "remote" or "unreachable"."""
 
 
+class Opens(Protocol):
+    """Who counts how many handles are open on what is kept of others' files."""
+
+    def opened(self, cid: str) -> None:
+        """A handle was opened."""
+
+    def closed(self, cid: str) -> None:
+        """It was closed."""
+
+
 class Seen(NamedTuple):
     """What was opened: enough to tell later, without opening it, whether it still is the same."""
 
@@ -123,8 +133,17 @@ class DiskHandle(Handle):
     error.
     """
 
-    def __init__(self, fd: int, version: str, attributes: Attributes, hashed: Identity, own: str = "") -> None:
+    def __init__(
+        self,
+        fd: int,
+        version: str,
+        attributes: Attributes,
+        hashed: Identity,
+        own: str = "",
+        closed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.fd, self._attributes, self._hashed, self._own = fd, attributes, hashed, own
+        self._closed = closed
         now = os.fstat(fd)
         self.version = version if identity(now) == hashed else f"disk {now.st_ino} {now.st_mtime_ns}"
         self.direct = self.version != version
@@ -171,6 +190,7 @@ class DiskHandle(Handle):
     def close(self) -> None:
         """See `Handle.close`."""
         os.close(self.fd)
+        self._closed()
 
 
 class SwarmHandle(Handle):
@@ -218,8 +238,11 @@ class Listing(Protocol):
 class Reopened(Handle):
     """A version that was open before, and of which the kernel may have all bytes: opened when one is asked for."""
 
-    def __init__(self, seen: Seen, attributes: Attributes, open: Callable[[], Handle]) -> None:
+    def __init__(
+        self, seen: Seen, attributes: Attributes, open: Callable[[], Handle], closed: Callable[[], None]
+    ) -> None:
         self.version, self.source = seen.version, seen.source
+        self._closed = closed
         self._seen, self._attributes, self._open = seen, attributes, open
         self._lock = threading.Lock()
         self._handle: Handle | None = None
@@ -252,6 +275,7 @@ class Reopened(Handle):
         """See `Handle.close`."""
         if self._handle is not None:
             self._handle.close()
+        self._closed()
 
     def _now(self) -> Handle:
         """The file, open. Raises OSError (ESTALE) if it was replaced meanwhile."""

@@ -11,6 +11,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from cachetools import LRUCache
 
@@ -22,7 +23,7 @@ from peer.catalogue.version import Version
 from peer.layout import Layout
 from peer.share.local import LocalFiles, hashed, identity
 from peer.share.rows import IndexReader, Row
-from peer.vfs.handles import DiskHandle, Handle, Reopened, Seen, StateHandle, Swarm, SwarmHandle
+from peer.vfs.handles import DiskHandle, Handle, Opens, Reopened, Seen, StateHandle, Swarm, SwarmHandle
 from peer.vfs.nodes import (
     DIRECTORY,
     FILE,
@@ -61,11 +62,16 @@ class Vfs:
         layout: Layout,
         status: Callable[[], bytes],
         rescan: Callable[[str], object],
+        opens: Opens | None = None,
     ) -> None:
-        """`status` gives the text of `.shoal/status`; `rescan` hears of own paths that differ from the index."""
+        """`status` gives the text of `.shoal/status`; `rescan` hears of own paths that differ from the index.
+
+        `opens` hears of copies that are opened and closed.
+        """
         self._catalogue, self._swarm, self._files, self._index, self._layout = catalogue, swarm, files, index, layout
         self._local = os.fspath(layout.local)
         self._rescan = rescan
+        self._opens = opens
         self._state = State(catalogue, status)
         self._lock = threading.Lock()  # guards _sizes
         self._sizes: LRUCache[tuple[str, str], int] = LRUCache(_SIZES)
@@ -167,7 +173,7 @@ class Vfs:
         One's own file is opened and looked at, anything else when it is read.
         """
         if not seen.own:
-            return Reopened(seen, self.attributes(node), lambda: self.open(node))
+            return Reopened(seen, self.attributes(node), lambda: self.open(node), self._count(seen.version))
         try:
             fd = os.open(f"{self._local}/{seen.own}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
@@ -196,13 +202,20 @@ class Vfs:
             own = []
         found = self._files.open(cid)
         if found is not None:
-            return DiskHandle(found.fd, cid, attributes, hashed(found.row))
+            return DiskHandle(found.fd, cid, attributes, hashed(found.row), closed=self._count(cid))
         if len(file.entry.owners) == 1:
             # The index has another version by now, the tree will in a moment, and nobody else has this one.
             for row in own:
                 if row.cid != cid and row.is_file and (handle := self._open_own(row, cid, attributes)) is not None:
                     return handle
         return None
+
+    def _count(self, cid: str) -> Callable[[], None]:
+        """A copy is opened, and is not evicted until what is returned was called."""
+        if self._opens is None:
+            return lambda: None
+        self._opens.opened(cid)
+        return partial(self._opens.closed, cid)
 
     def _open_own(self, row: Row, cid: str, attributes: Attributes) -> Handle | None:
         """One's own file, as it is now; None if there is none any more."""
@@ -225,7 +238,8 @@ class Vfs:
         attributes = self.attributes(file)
         if (fd := reader.whole()) >= 0:
             reader.close()
-            return DiskHandle(fd, version_of(file), attributes, identity(os.fstat(fd)))
+            version = version_of(file)
+            return DiskHandle(fd, version, attributes, identity(os.fstat(fd)), closed=self._count(version))
         return SwarmHandle(file, version_of(file), attributes, reader, self._catalogue)
 
     def xattrs(self, node: Node) -> list[str]:

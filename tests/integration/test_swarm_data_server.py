@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from peer.layout import Layout
+from peer.messages import Keep
 from peer.swarm import Swarm, SwarmConfig
 from shoal.errors import Gone, RemoteError, Unreachable
 from shoal.manifest import MIB, Manifest, manifest_of
@@ -25,7 +26,8 @@ def new_swarm(local: Path, *ports: int) -> tuple[Swarm, list[object]]:
     keeps: list[object] = []
 
     def keep(message: object) -> bool:
-        keeps.append(message)
+        if isinstance(message, Keep):
+            keeps.append(message)
         return True
 
     return Swarm(SwarmConfig(), layout, lambda path, entry, ask: rows, keep), keeps

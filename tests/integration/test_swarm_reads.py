@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from peer.cache.room import Room
 from peer.layout import Layout
-from peer.messages import Keep, Kept
+from peer.messages import Begun, Ended, Keep, Kept
 from peer.swarm import Reader, Swarm, SwarmConfig
 from peer.swarm.plan import PER_HOLDER, RUN, RUNS, URGENT
 from shoal.errors import DataError, Gone, Lied, Misbehaved, RemoteError, Unreachable
@@ -41,7 +42,10 @@ class Ground:
         """Those that the catalogue tells of; the tracker knows all."""
         self.asked = self.opened = 0
         self.keeps: list[Keep] = []
+        self.told: list[Begun | Ended | Keep] = []
+        """What the scanner was told, of downloads that begin too."""
         self.scanner_there = True
+        self.room: Room | None = None
         self._swarm: Swarm | None = None
         self._making = threading.Lock()
 
@@ -59,7 +63,7 @@ class Ground:
         with self._making:
             if self._swarm is None:
                 sources = MemorySources(self.holders, self.config)
-                self._swarm = Swarm(self.config, self.layout, self._find, self._keep, sources)
+                self._swarm = Swarm(self.config, self.layout, self._find, self._keep, sources, room=self.room)
             return self._swarm
 
     def close(self) -> None:
@@ -88,8 +92,10 @@ class Ground:
         self.asked += ask
         return [holder.row for holder in (self.holders if ask else self.known)]
 
-    def _keep(self, message: Keep) -> bool:
+    def _keep(self, message: Begun | Ended | Keep) -> bool:
         if self.scanner_there:
+            self.told.append(message)
+        if self.scanner_there and isinstance(message, Keep):
             self.keeps.append(message)
         return self.scanner_there
 

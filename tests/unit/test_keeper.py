@@ -16,7 +16,7 @@ def test_what_is_outstanding_is_bounded_until_it_is_answered() -> None:
         sent.append(message)
         return True
 
-    keeper = Keeper(keep, 100, threading.Event())
+    keeper = Keeper(keep, 100, threading.Event(), lambda cid: None)
     assert keeper.offer(message("a", 60))
     assert keeper.offer(message("a", 60)), "offered already"
     assert not keeper.offer(message("b", 60))
@@ -38,7 +38,7 @@ def test_a_scanner_that_is_not_there_is_asked_again() -> None:
         sent.append(message.cid)
         return answers.pop()
 
-    keeper = Keeper(keep, 100, threading.Event())
+    keeper = Keeper(keep, 100, threading.Event(), lambda cid: None)
     keeper.offer(message("a", 10))
     until(lambda: len(sent) == 2, 3, "sent again")
     keeper.close()
@@ -52,7 +52,7 @@ def test_closing_does_not_wait_for_a_scanner_that_is_not_there() -> None:
         tried.set()
         return False
 
-    keeper = Keeper(keep, 100, closing)
+    keeper = Keeper(keep, 100, closing, lambda cid: None)
     keeper.offer(message("a", 10))
     assert tried.wait(2)
     closing.set()

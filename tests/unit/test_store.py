@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from peer.cache.room import Room
 from peer.layout import Layout
 from peer.swarm import pieces as module
 from peer.swarm.memory import Memory
@@ -27,7 +28,7 @@ def commons(tmp_path: Path) -> Any:
     layout.make()
     said: list[str] = []
     memory = Memory(2 * PIECE, lambda cid, number: None)
-    return SimpleNamespace(layout=layout, memory=memory, said=said, say_not_kept=said.append)
+    return SimpleNamespace(layout=layout, memory=memory, said=said, say_not_kept=said.append, room=Room(layout))
 
 
 @pytest.fixture
