@@ -137,6 +137,8 @@ class Connection:
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(sock, select.POLLIN)
         self._writable.register(sock, select.POLLOUT)
+        self._leaving = select.poll()
+        self._leaving.register(sock, select.POLLRDHUP)
 
     def serve(self) -> None:
         """Answers requests until the connection is to end; the caller closes the socket."""
@@ -297,7 +299,7 @@ class Connection:
             self._begin()
             self._send_file(head, content, offset, length)
         else:
-            self._turn = self._uplink.begin(self.asker, length, patience)
+            self._turn = self._uplink.begin(self.asker, length, patience, self._is_gone)
             self._begin()
             try:
                 self._send_file(head, content, offset, length)
@@ -377,10 +379,14 @@ class Connection:
         self._drain()
         turn, self._turn = self._turn, None
         try:
-            self._turn = self._uplink.again(turn, self._limits.stall)
+            self._turn = self._uplink.again(turn, self._limits.stall, self._is_gone)
         except Busy:
             raise Cut from None
         self._pace = None
+
+    def _is_gone(self) -> bool:
+        """Whether the client ended the connection; one that only will not ask again counts as gone, too."""
+        return bool(self._leaving.poll(0))
 
     def _drain(self) -> None:
         """Waits, if others wait, until most of what was sent is through: what lies in the socket has a turn still."""

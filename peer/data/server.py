@@ -178,11 +178,13 @@ def main(local: str, listening: str, name: str, http_url: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     health = encode({"ok": True, "name": name, "http": http_url})
     server = DataServer(socket.socket(fileno=int(listening)), Contents(Layout(Path(local))), health)
-    threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     threading.Thread(target=_report, args=(server, channel), name="report", daemon=True).start()
     threading.Thread(target=_tell_news, args=(server, channel), name="news", daemon=True).start()
+    accepting = threading.Thread(target=server.serve_forever, name="accept", daemon=True)
     while (message := channel.receive()) is not None:  # its end is the peer's
         server.limit(message.up, message.sockets)
+        if not accepting.ident:  # nobody is served before the limits are known
+            accepting.start()
 
 
 if __name__ == "__main__":

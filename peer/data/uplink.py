@@ -6,6 +6,7 @@ the up-limit (`peer.shares`). A small answer waits for neither, unless its asker
 
 import threading
 import time
+from collections.abc import Callable
 from ipaddress import ip_address
 
 from peer.data.turns import SLOTS, Turn, Turns
@@ -58,21 +59,21 @@ class Uplink:
             self._turns.slots = max(1, min(SLOTS, rate // _EACH)) if rate else SLOTS
             self._advance()
 
-    def begin(self, asker: str, size: int, patience: float) -> Turn:
+    def begin(self, asker: str, size: int, patience: float, gone: Callable[[], bool]) -> Turn:
         """Waits for the turn of an answer of `size` bytes; `end` it.
 
         Raises:
-            Busy: its turn did not come within `patience` seconds.
+            Busy: its turn did not come within `patience` seconds, or before its client was `gone`.
         """
         with self._lock:
             turn = self._turns.ask(asker, size)
-        return self._come(turn, patience)
+        return self._come(turn, patience, gone)
 
-    def again(self, turn: Turn, patience: float) -> Turn:
+    def again(self, turn: Turn, patience: float, gone: Callable[[], bool]) -> Turn:
         """The answer had a turn's bytes, and goes on when its turn comes again. Raises Busy as `begin` does."""
         with self._lock:
             turn = self._turns.again(turn, time.monotonic())
-        return self._come(turn, patience)
+        return self._come(turn, patience, gone)
 
     def end(self, turn: Turn) -> None:
         """The answer is over, well or not."""
@@ -93,7 +94,7 @@ class Uplink:
         """Counts the bytes of a small answer. It waits only if the asker had more than its share of them."""
         self._limiter.small(asker, size)
 
-    def _come(self, turn: Turn, patience: float) -> Turn:
+    def _come(self, turn: Turn, patience: float, gone: Callable[[], bool]) -> Turn:
         """Waits until it is its turn; if that does not come, the turn is taken back. Raises Busy."""
         until = time.monotonic() + patience
         began = threading.Event()
@@ -108,7 +109,7 @@ class Uplink:
                 if turn.begun:
                     break
                 left = min(until - time.monotonic(), LOOK)
-                if left <= 0:
+                if left <= 0 or gone():
                     self._turns.end(turn, time.monotonic())
                     break
         with self._lock:
