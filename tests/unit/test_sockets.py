@@ -192,7 +192,7 @@ def test_a_low_limit_is_kept_and_is_no_stall_of_the_holder(stack: contextlib.Exi
 
 
 def test_closing_ends_one_who_waits_for_the_limit(stack: contextlib.ExitStack) -> None:
-    ground = Ground(stack, replace(QUICK, down_limit=2000), 1)
+    ground = Ground(stack, replace(QUICK, down_limit=100), 1)
     ended = threading.Event()
 
     def wait() -> None:
