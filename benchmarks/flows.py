@@ -106,7 +106,9 @@ class Flows:
         else:
             self._left[at] += self._length(number + 1)
 
-    def _share(self, up: "np.ndarray[int, np.dtype[np.int64]]", down: "np.ndarray[int, np.dtype[np.int64]]") -> np.ndarray:
+    def _share(
+        self, up: "np.ndarray[int, np.dtype[np.int64]]", down: "np.ndarray[int, np.dtype[np.int64]]"
+    ) -> np.ndarray:
         """The rates of the flows on these lines."""
         left, count = self._capacity.copy(), len(self._lines)
         rates = np.zeros(len(up))

@@ -1,9 +1,7 @@
 """One owner, a thousand readers: the real planner over a network that is a model (`flows`), in simulated time."""
 
 import gc
-import math
 import random
-import statistics
 from dataclasses import dataclass
 
 from benchmarks.flows import Flows
@@ -72,6 +70,8 @@ class Spread:
             self.clock.end()
 
     def run(self, until=1e9):
-        gc.collect(); gc.freeze(); gc.disable()
+        gc.collect()
+        gc.freeze()
+        gc.disable()
         self.flows.run(until)
         gc.enable()

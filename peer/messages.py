@@ -2,6 +2,7 @@
 
     peer → scanner   Begun, Ended, Keep, Forget, Supersede, Seen, Rescan, Scrub, EndScrub
     scanner → peer   Opened, Changed, Progress, Skipped, Kept, Forgot, Scrubbing, Scrubbed, Rotten
+    peer → data      Limit
     data → peer      Served, Heard
 
 Changes of the share do not travel here: `Changed` says that there are some,
@@ -186,11 +187,21 @@ class Rotten(Message, frozen=True):
 
 
 class Served(Message, frozen=True):
-    """What the data server sent since it started: bytes, requests, and its open connections now."""
+    """What the data server sent since it started: bytes, requests; its open connections now, how many of them are
+    being sent a large answer, and how many wait for one."""
 
     bytes: int
     requests: int
     connections: int
+    sent: int = 0
+    waiting: int = 0
+
+
+class Limit(Message, frozen=True):
+    """From now on the data server sends at most `up` bytes a second (0: no limit), and takes `sockets` connections."""
+
+    up: int
+    sockets: int
 
 
 class Heard(Message, frozen=True):

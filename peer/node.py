@@ -32,6 +32,7 @@ from peer.http.guard import Guard
 from peer.http.serve import HttpPort
 from peer.identity import load_identity, next_epoch
 from peer.layout import Layout
+from peer.manners import Limits, Manners
 from peer.messages import (
     Changed,
     Forget,
@@ -39,6 +40,7 @@ from peer.messages import (
     FromData,
     Heard,
     Kept,
+    Limit,
     Opened,
     Progress,
     Rescan,
@@ -57,6 +59,7 @@ from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
 from peer.status import Status, Told
 from peer.swarm import Others, Swarm, SwarmConfig
+from peer.swarm.source import HttpSources
 from peer.vfs import Vfs
 from peer.warm.care import Care
 from shoal import local as running
@@ -108,6 +111,7 @@ class Node:
         self._swarm: Swarm | None = None
         self._care: Care | None = None
         self._mount: Mount | None = None
+        self._data: Helper[Limit, FromData] | None = None
 
     def start(self, stop: threading.Event) -> list[str]:
         """Starts everything; the URL of each listener, once all can be used. Ends early when `stop` is set.
@@ -159,11 +163,16 @@ class Node:
         # Reading.
         status = Status(config, catalogue, trackers, index, self._told, self._client)
         directory = Directory(catalogue, trackers, self._client)
+        swarm_config = SwarmConfig(
+            read_timeout=config.read_timeout, max_sockets=config.max_sockets, down_limit=config.down_limit
+        )
+        sources = HttpSources(swarm_config)
         swarm = Swarm(
-            SwarmConfig(read_timeout=config.read_timeout),
+            swarm_config,
             layout,
             directory.find_holders,
             self._scanner.send,
+            sources,
             observe=status.read_seconds.observe,
             others=Others(self._identity.id, catalogue.peer, directory.partial_of),
             room=room,
@@ -179,14 +188,19 @@ class Node:
         room.start()
 
         # The two listeners.
-        http_url = self._serve_http(status)
+        limits = Limits(config.down_limit, config.up_limit)
+        manners = Manners(limits, config.max_sockets, sources, self._tell_data, lambda: self._told.served)
+        status.more.append(manners.status)
+        status.registry.register(manners)
+        http_url = self._serve_http(status, manners)
         data_url = f"http://{show_address(config.advertise or _own_address(), port)}"
         status.urls = {"data": data_url, "http": http_url}
         inherited = self._socket.fileno()
         words = [str(config.local), str(inherited), config.name, http_url]
-        data: Helper[object, FromData] = Helper(
-            "peer.data.server", words, FromData, self._from_data, pass_fds=[inherited]
+        data: Helper[Limit, FromData] = Helper(
+            "peer.data.server", words, FromData, self._from_data, manners.repeat, [inherited]
         )
+        self._data = data
         data.start()
         self._running.callback(data.stop)
         self._announcer = announcer
@@ -254,14 +268,25 @@ class Node:
         while not stop.is_set() and time.monotonic() < until and not follower.first.wait(0.05):
             pass
 
-    def _serve_http(self, status: Status) -> str:
+    def _tell_data(self, message: Limit) -> bool:
+        """Tells the data server; False if it is not there just now."""
+        return self._data is not None and self._data.send(message)
+
+    def _serve_http(self, status: Status, manners: Manners) -> str:
         config = self._config
         if config.open:
             log.warning("--open: everybody who reaches the http port may change things")
         names = {name.lower() for name in (*config.allowed_hosts, config.advertise) if name}
         guard = Guard(config.http[0].partition("%")[0], frozenset(names), config.token, config.open)
         control = Control(
-            status.status, status.ready, status.ls, status.peers, self.forget, status.registry, self._care
+            status.status,
+            status.ready,
+            status.ls,
+            status.peers,
+            self.forget,
+            status.registry,
+            manners,
+            self._care,
         )
         port = HttpPort(make_app(control, guard), *config.http)
         url = port.start()

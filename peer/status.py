@@ -85,6 +85,11 @@ class Told:
         """Open connections at the data port."""
         return self._served.connections
 
+    @property
+    def served(self) -> Served:
+        """The last that the data server said."""
+        return self._served
+
 
 class Status(Collector):
     """Gathers, from everything that runs, what people and programs ask about a peer."""
@@ -109,6 +114,8 @@ class Status(Collector):
         """How the mount runs, "" before it does."""
         self.urls: dict[str, str] = {}
         """The listeners: "data" and "http"."""
+        self.more: list[Callable[[], dict[str, Any]]] = []
+        """What others have to say in the status: each gives parts of it by name."""
         self.registry = CollectorRegistry()
         self.read_seconds = Histogram(
             "shoal_read_seconds",
@@ -146,6 +153,7 @@ class Status(Collector):
         own, own_bytes, copies, copy_bytes = self._index.totals()
         files, size = self._catalogue.totals()
         connected = self._trackers.connected
+        parts = {name: part for more in self.more for name, part in more().items()}
         return {
             "id": self._catalogue.id,
             "name": self._config.name,
@@ -191,6 +199,7 @@ class Status(Collector):
                 "condemned": stats.condemned,
                 "memory_bytes": stats.memory,
             },
+            **parts,
         }
 
     def text(self) -> bytes:

@@ -6,6 +6,7 @@
     shoal forget PATH    withdraw one's own file from the network
     shoal warm PATH...   fetch files before somebody reads them
     shoal scrub [PATH]   read again what is kept, and compare it with its hashes
+    shoal limit          how many bytes a second it moves at most
 
 Exit codes: 0 done, 1 failed, 2 usage, 4 no such path or key, 5 try again, 130 interrupted.
 """
@@ -20,11 +21,19 @@ import click
 from shoal.asking import Asked, common
 from shoal.errors import Busy, Gone, Refused, ShoalError, UsageError
 from shoal.names import printable
-from shoal.verbs import care, network
+from shoal.verbs import care, limits, network
 
 FAILED, USAGE, NO_SUCH, AGAIN, INTERRUPTED = 1, 2, 4, 5, 130
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-_VERBS: tuple[click.Command, ...] = (network.status, network.ls, network.peers, network.forget, care.warm, care.scrub)
+_VERBS: tuple[click.Command, ...] = (
+    network.status,
+    network.ls,
+    network.peers,
+    network.forget,
+    care.warm,
+    care.scrub,
+    limits.limit,
+)
 
 
 @click.group(
@@ -38,6 +47,7 @@ Examples:
   shoal forget data/old.bin              withdraw your own file from the network
   shoal warm data/models                 fetch all of data/models/ now
   shoal scrub                            is all that is kept here what it was?
+  shoal limit --down 20M --up 5M         leave some of the network to others
   shoal --peer lab3:8080 status          how the peer at lab3 is
 """,
 )

@@ -7,7 +7,7 @@
     GET  /v1/ls?path=  one directory of the tree, or one file; in pages: &after=
     GET  /v1/peers     who is there
     POST /v1/forget    {"path": …}: withdraw one's own file from the network
-    those of `care`    warm, scrub
+    those of `care`    warm, scrub; and those of `limits`
 
 Errors are `wire.Problem`. The app only translates; what it shows and does is `Control`.
 """
@@ -25,6 +25,7 @@ from werkzeug.exceptions import HTTPException
 
 from peer.http.care import Care, add_care
 from peer.http.guard import Guard
+from peer.http.limits import Limited, add_limits
 from shoal.errors import Busy, DataError, Gone, Refused, ShoalError, UsageError
 from shoal.names import printable
 from shoal.wire import Problem
@@ -46,6 +47,7 @@ class Control:
     forget: Callable[[str], None]
     """Raises Gone (no such path), Refused (not one's own), Busy."""
     metrics: CollectorRegistry
+    limited: Limited
     care: Care | None = None
     """What warms and scrubs."""
 
@@ -108,6 +110,7 @@ def make_app(control: Control, guard: Guard) -> Flask:
 
     if control.care is not None:
         add_care(app, control.care, _json)
+    add_limits(app, control.limited)
 
     @app.errorhandler(ShoalError)
     def fail(error: ShoalError) -> Response:

@@ -18,7 +18,8 @@
     knowledge   the manifest of a content; which pieces a partial holder has
     receive     a run of pieces off one holder, verified as they come
     store       where the verified pieces of a content are
-    source      one holder: connections kept alive
+    source      one holder
+    sockets     the connections to all holders, kept alive: how many there may be, who waits for one
     connection  HTTP/1.1 as far as it is needed, every limit enforced; `resolve` its names
     pieces      a download's pieces on disk, shared with the data server
     recheck     pieces on disk read again; what rotted is missing

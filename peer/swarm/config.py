@@ -23,3 +23,7 @@ class SwarmConfig:
     """Verified bytes in memory at most: small files until they are kept, pieces when the disk is full."""
     threads: int = 48
     """Runs fetched at one time at most, by threads of the swarm's own."""
+    max_sockets: int = 200
+    """Connections made to holders at most."""
+    down_limit: int = 0
+    """Bytes a second off holders at most, at first; 0: no limit."""

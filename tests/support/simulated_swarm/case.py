@@ -103,7 +103,11 @@ class Case:
 
     def _rate(self) -> float:
         """Bytes a second; where the time counts, all that is wanted takes no more than moments."""
-        return (2 ** self.dice.uniform(1, 6) * self.piece / (256 * KIB) if self.kind == "any" else self.dice.uniform(60, 200)) * MIB
+        return (
+            2 ** self.dice.uniform(1, 6) * self.piece / (256 * KIB)
+            if self.kind == "any"
+            else self.dice.uniform(60, 200)
+        ) * MIB
 
     def _reads(self) -> Iterator[tuple[int, int, float]]:
         dice = self.dice
