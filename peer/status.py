@@ -165,6 +165,8 @@ class Status(Collector):
                 "rejected_pieces": stats.rejected,
                 "condemned": stats.condemned,
                 "memory_bytes": stats.memory,
+                "fetched_ahead_bytes": stats.fetched_ahead,
+                "used_ahead_bytes": stats.used_ahead,
             },
         }
 
@@ -229,6 +231,8 @@ class Status(Collector):
         for name, text, value in (
             ("shoal_served_bytes", "Bytes sent to other peers.", self._told.served_bytes),
             ("shoal_served_requests", "Requests of other peers answered.", self._told.served_requests),
+            ("shoal_fetched_ahead_bytes", "Bytes of small files fetched before they were read.", stats.fetched_ahead),
+            ("shoal_used_ahead_bytes", "Bytes of these that were read since.", stats.used_ahead),
             ("shoal_rejected_pieces", "Pieces that were not what their hash says.", stats.rejected),
         ):
             yield CounterMetricFamily(name, text, value)

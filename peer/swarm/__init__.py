@@ -2,11 +2,14 @@
 
     swarm       all contents being read, by cid; opens readers
     reader      an open handle on one version
-    content     what a content being read must do; three kinds:
+    content     what a content being read must do; four kinds:
     small       contents of one piece: one request, in memory until kept
+    ready       the same, in memory already when they are opened
     download    contents of several pieces: readers wait here, workers fill it
     legacy      files of the seed's peers: unknown size, checked as a whole
     plan        which run to ask of whom, next; pure: windows, pieces, holders and time in, requests out
+    streaks     who reads small files one after another, and which come next; pure
+    prefetch    fetches these: `batch`, several in one request; `ahead`, where they are until they are read
     bench       who lied, stalled or died, and until when it is not asked; pure
     holders     who has a content, and whom to ask for what one holder gives at a time
     knowledge   the manifest of a content; which pieces a partial holder has
@@ -21,13 +24,14 @@
     commons     what all contents share; config, counters
 
 May import `shoal`, `peer.share`, `peer.layout`, `peer.messages`. Knows no FUSE and no catalogue: holders are asked
-for through a function.
+for through a function, and so is what comes after a file.
 """
 
 from peer.swarm.commons import FindHolders
 from peer.swarm.config import SwarmConfig
 from peer.swarm.counters import Stats
+from peer.swarm.prefetch import Following
 from peer.swarm.reader import Reader
 from peer.swarm.swarm import Swarm
 
-__all__ = ["FindHolders", "Reader", "Stats", "Swarm", "SwarmConfig"]
+__all__ = ["FindHolders", "Following", "Reader", "Stats", "Swarm", "SwarmConfig"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from peer.layout import Layout
 from peer.messages import Keep
+from peer.swarm.ahead import Ahead
 from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
 from peer.swarm.config import SwarmConfig
@@ -37,6 +38,7 @@ class Commons:
     bench: Bench
     sources: Sources
     memory: Memory
+    ahead: Ahead
     counters: Counters
     keeper: Keeper
     fetching: ThreadPoolExecutor

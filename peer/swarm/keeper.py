@@ -46,6 +46,11 @@ class Keeper:
             self._size += size
         return self._submit(message)
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so much is outstanding that nothing more should be fetched without need."""
+        return 2 * self._size > self._limit
+
     def again(self) -> None:
         """The scanner was started again: sends what is not answered once more. Again is harmless to the scanner."""
         with self._lock:

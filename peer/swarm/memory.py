@@ -39,6 +39,10 @@ class Memory:
                 self._pieces.move_to_end((cid, number))
             return data
 
+    def has(self, cid: str) -> bool:
+        """Whether the first piece of a content is here."""
+        return (cid, 0) in self._pieces
+
     def drop(self, cid: str, count: int = 1) -> None:
         """Forgets a content of `count` pieces."""
         with self._lock:

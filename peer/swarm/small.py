@@ -1,5 +1,7 @@
 """Contents of at most one piece: one request, however many read it at that moment; in memory until kept.
 
+What is being fetched ahead just then is waited for, for a while, before it is asked for a second time.
+
 No manifest is fetched: it is computed from the bytes, and its cid must be the one asked for.
 """
 
@@ -10,7 +12,7 @@ from peer.swarm.commons import Commons, keep_message
 from peer.swarm.content import Content
 from peer.swarm.holders import Holders
 from peer.swarm.pending import Done, Flight, Parts, Pending
-from peer.swarm.plan import Window
+from peer.swarm.plan import PATIENCE, Window
 from peer.swarm.source import Source, by_cid, by_path
 from shoal.errors import Lied
 from shoal.manifest import Manifest, manifest_of
@@ -68,7 +70,10 @@ class Small(Content):
     def _fetch(self) -> bytes:
         commons = self._commons
         deadline = time.monotonic() + commons.config.read_timeout
-        if self.size:
+        arrived = commons.ahead.take(self.cid, PATIENCE)
+        if arrived is not None:
+            manifest, data = arrived
+        elif self.size:
             manifest, data = self._holders.first(self._get, deadline)
         else:
             manifest, data = self._checked(b"", "an entry")
