@@ -20,7 +20,7 @@
     pieces      a download's pieces on disk, shared with the data server
     memory      verified bytes in memory, bounded
     whole       the last check, against the SHA-256 of the whole
-    keeper      hands what is whole to the scanner
+    keeper      hands what is whole to the scanner; `gathering`, in bunches
     commons     what all contents share; config, counters
 
 May import `shoal`, `peer.share`, `peer.layout`, `peer.messages`. Knows no FUSE and no catalogue: holders are asked

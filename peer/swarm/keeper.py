@@ -1,5 +1,7 @@
 """Hands what is whole to the scanner, off the reader's path, and remembers what it waits for.
 
+It is handed over in bunches, for to keep and to announce a file costs more than to read it, and who reads many small
+ones needs the CPU; so for a second at most it is in memory alone.
 What the scanner was sent is lost when it dies: what it did not answer, the next one is sent again.
 
 Threading: `offer` and `answered` from any thread; one thread of its own sends. A lock guards what is outstanding.
@@ -9,9 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from peer.messages import Keep
+from peer.swarm.gathering import Gathering
 
 PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts when the scanner is not there; it is started again by itself."""
@@ -28,7 +30,7 @@ class Keeper:
         self._lock = threading.Lock()
         self._waiting: dict[str, tuple[float, Keep]] = {}
         self._size = 0
-        self._thread = ThreadPoolExecutor(1, "swarm-keep")
+        self._thread = Gathering("swarm-keep")
 
     def offer(self, message: Keep) -> bool:
         """Sends it soon. False if too much is outstanding; True also when this content is offered already."""
@@ -65,7 +67,7 @@ class Keeper:
 
     def close(self) -> None:
         """Sends nothing more, and waits for the one under way."""
-        self._thread.shutdown(cancel_futures=True)
+        self._thread.shutdown()
 
     def _submit(self, message: Keep) -> bool:
         try:

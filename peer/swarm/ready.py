@@ -2,10 +2,11 @@
 
 from peer.messages import Kept
 from peer.swarm.ahead import Arrived
-from peer.swarm.commons import Commons, keep_message
+from peer.swarm.commons import Commons
 from peer.swarm.content import Content
 from peer.swarm.pending import Done, Pending
 from peer.swarm.plan import Window
+from peer.swarm.small import take_in
 from shoal.names import SafePath
 from shoal.wire import Entry
 
@@ -37,8 +38,7 @@ class Ready(Content):
         if arrived is None:  # another thread was first
             return
         commons.ahead.take(self.cid)
-        commons.memory.put(self.cid, 0, arrived.data)
-        commons.keeper.offer(keep_message(self._path, self._entry, arrived.manifest, arrived.data))
+        take_in(self._path, self._entry, arrived.manifest, arrived.data, commons)
 
     def kept(self, message: Kept) -> None:
         """See `Content.kept`."""

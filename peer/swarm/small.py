@@ -77,8 +77,7 @@ class Small(Content):
             manifest, data = self._holders.first(self._get, deadline)
         else:
             manifest, data = self._checked(b"", "an entry")
-        commons.memory.put(self.cid, 0, data)
-        commons.keeper.offer(keep_message(self._path, self._entry, manifest, data))
+        take_in(self._path, self._entry, manifest, data, commons)
         return data
 
     def _get(self, row: PeerRow, source: Source) -> tuple[Manifest, bytes]:
@@ -93,6 +92,12 @@ class Small(Content):
         if manifest.cid != self.cid:
             raise Lied(f"{whose} gave other bytes than {self.cid[:12]}")
         return manifest, data
+
+
+def take_in(path: SafePath, entry: Entry, manifest: Manifest, data: bytes, commons: Commons) -> None:
+    """A content that somebody reads is here and right: it is in memory until the scanner has kept it."""
+    commons.memory.put(manifest.cid, 0, data)
+    commons.keeper.offer(keep_message(path, entry, manifest, data))
 
 
 def _cut(pending: Pending, data: bytes) -> Parts:
