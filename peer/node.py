@@ -23,6 +23,7 @@ from peer.cache.room import Room, usual_min_free
 from peer.catalogue.catalogue import Catalogue
 from peer.catalogue.follower import Follower
 from peer.catalogue.holders import Directory
+from peer.catalogue.order import Orders
 from peer.catalogue.own import OwnShare
 from peer.catalogue.trackers import Trackers
 from peer.config import PeerConfig
@@ -58,15 +59,18 @@ from peer.progress import ScanProgress
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
 from peer.status import Status, Told
+from peer.swarm import Following as FollowingFiles
 from peer.swarm import Others, Swarm, SwarmConfig
+from peer.swarm.batch import LONGEST
 from peer.swarm.source import HttpSources
 from peer.vfs import Vfs
 from peer.warm.care import Care
 from shoal import local as running
 from shoal.errors import Busy, Gone, LocalError, Refused, UsageError
 from shoal.http import Client
-from shoal.names import printable
+from shoal.names import SafePath, printable
 from shoal.units import show_address
+from shoal.wire import Entry
 
 log = logging.getLogger(__name__)
 _FIRST = 3.0
@@ -173,6 +177,7 @@ class Node:
             directory.find_holders,
             self._scanner.send,
             sources,
+            following=_files_after(catalogue, index) if config.prefetch else None,
             observe=status.read_seconds.observe,
             others=Others(self._identity.id, catalogue.peer, directory.partial_of),
             room=room,
@@ -342,6 +347,18 @@ class Node:
             self._running.callback(running.register(info))
         except LocalError as error:
             log.warning("%s", error)
+
+
+def _files_after(catalogue: Catalogue, index: IndexReader) -> FollowingFiles:
+    """What comes after a file and is not here: neither at its path, which the catalogue knows, nor at another."""
+    orders = Orders(catalogue, LONGEST)
+
+    def after(path: str, order: str, count: int) -> tuple[list[tuple[SafePath, Entry]], str]:
+        files, last = orders.after(path, order, count)
+        here = {row.cid for row in index.of_each([entry.cid for _, entry in files], len(files))} if files else ()
+        return [file for file in files if file[1].cid not in here], last
+
+    return after
 
 
 def _listen(port: int) -> socket.socket:

@@ -198,6 +198,8 @@ class Status(Collector):
                 "rejected_pieces": stats.rejected,
                 "condemned": stats.condemned,
                 "memory_bytes": stats.memory,
+                "fetched_ahead_bytes": stats.fetched_ahead,
+                "used_ahead_bytes": stats.used_ahead,
             },
             **parts,
         }
@@ -263,6 +265,8 @@ class Status(Collector):
         for name, text, value in (
             ("shoal_served_bytes", "Bytes sent to other peers.", self._told.served_bytes),
             ("shoal_served_requests", "Requests of other peers answered.", self._told.served_requests),
+            ("shoal_fetched_ahead_bytes", "Bytes of small files fetched before they were read.", stats.fetched_ahead),
+            ("shoal_used_ahead_bytes", "Bytes of these that were read since.", stats.used_ahead),
             ("shoal_rejected_pieces", "Pieces that were not what their hash says.", stats.rejected),
             ("shoal_scrubbed_bytes", "Bytes read again and compared with their hashes.", self._care.scrubbed_bytes),
             ("shoal_rotten", "Files, copies and downloads that were found rotten.", self._care.found),

@@ -4,6 +4,7 @@
                /v1/content/CID             the same by content; a download's bytes as far as they are here
                /v1/content/CID/manifest    its manifest
                /v1/content/CID/pieces      which of its pieces are here, a bitmap
+               /v1/contents/CID,CID,…      several of one piece at once, see `peer.swarm.batch`
                /healthz                    {"ok", "name", "http"}
 
 A large answer goes from the page cache to the socket by sendfile; a small one, and the last part of each, is read
@@ -18,6 +19,7 @@ import select
 import socket
 import struct
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,6 +34,7 @@ from peer.data.pace import Pace
 from peer.data.request import MAX_HEAD, BadRequest, Request, answer_head, parse
 from peer.data.turns import TURN, Turn
 from peer.data.uplink import Uplink, asker_of
+from peer.swarm import batch
 from shoal.errors import Busy, Gone, LocalError
 from shoal.manifest import KIB, MIB, is_cid, piece_count, piece_size
 from shoal.wire import Problem, encode
@@ -49,6 +52,10 @@ _DAWDLE = 1.0
 """Seconds from the connection to its first request, in which it does not give way to others."""
 _KEPT = 1.0
 """Seconds for which a content stays open for the next request of the same reader."""
+_BATCHES = threading.BoundedSemaphore(8)
+"""Batches that are read and sent at one time at most: each is in memory while it is sent."""
+_PATIENCE = 1.0
+"""Seconds for which a batch waits for its turn."""
 _LINGER = 1.0
 """Seconds to wait for a refused client to read the answer and go."""
 _INT = struct.Struct("i")
@@ -232,6 +239,9 @@ class Connection:
             with self._contents.at(name) as content:
                 self._send_content(request, content, self._limits.stall)  # who asks by path may not ask again
             return
+        if name.startswith("v1/contents/"):
+            self._send_several(request, batch.cids_of(name.removeprefix("v1/contents/")))
+            return
         _, _, rest = name.partition("v1/content/")
         cid, _, part = rest.partition("/")
         if not is_cid(cid):
@@ -250,6 +260,18 @@ class Connection:
                 self._send(request, bitmap.to_wire(content.pieces(), count), fields)
         else:
             raise NotHere("no such route")
+
+    def _send_several(self, request: Request, cids: list[str] | None) -> None:
+        if cids is None:
+            self._send_problem(400, f"at most {batch.MOST_FILES} content ids, with commas between them, are taken")
+            return
+        if not _BATCHES.acquire(timeout=_PATIENCE):
+            raise Busy("many batches are under way")
+        try:
+            given = self._contents.several(cids, batch.LONGEST, batch.MOST_BYTES)
+            self._send(request, b"".join([batch.table_of(given), *[data for data in given if data]]), _BYTES)
+        finally:
+            _BATCHES.release()
 
     def _content_of(self, cid: str) -> Content:
         """The content, which stays open until `_let_go`. Raises as `Contents.of`."""

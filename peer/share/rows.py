@@ -119,6 +119,12 @@ class IndexReader:
         found = self._rows("cid = ? AND kind IN ('own', 'copy') AND state != 'rotten' LIMIT ?", cid, limit)
         return [row for row in found if row.is_file]
 
+    def of_each(self, cids: Sequence[str], limit: int) -> list[Row]:
+        """Rows that hold any of these contents on disk, as files: so many at most, of whichever comes first."""
+        marks = ",".join("?" * len(cids))
+        rows = self._rows(f"cid IN ({marks}) AND kind IN ('own', 'copy') LIMIT ?", *cids, limit)
+        return [row for row in rows if row.is_file]
+
     def changes(self, after: int, limit: int) -> list[Row]:
         """Rows changed after that sequence number, oldest change first, "gone" ones too."""
         return self._rows("sequence > ? ORDER BY sequence LIMIT ?", after, limit)

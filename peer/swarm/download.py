@@ -221,7 +221,7 @@ class Download(Content):
         return True
 
     def _look_after(self, opened: Opened, read: _Read) -> float | None:
-        """When to look again at the latest after a read for which all was asked for; None when it lacks nothing any more.
+        """When to look again, at the latest, after a read for which all was asked for; None when it lacks nothing more.
 
         Raises:
             RemoteError: nobody gives it, or nothing useful came for too long; or nobody wants it any more.

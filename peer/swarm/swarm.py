@@ -16,6 +16,7 @@ from peer.cache.room import Room
 from peer.layout import Layout
 from peer.messages import Heard, Kept
 from peer.priority import give_way
+from peer.swarm.ahead import Ahead
 from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
 from peer.swarm.commons import Commons, FindHolders, Others
@@ -29,7 +30,9 @@ from peer.swarm.legacy import Legacy, remove_unfinished
 from peer.swarm.memory import Memory
 from peer.swarm.partial import partial_sizes, remove_partial
 from peer.swarm.pieces import CHECKED, PiecesReader, mark_missing
+from peer.swarm.prefetch import Following, Prefetch
 from peer.swarm.reader import Reader
+from peer.swarm.ready import Ready
 from peer.swarm.small import Small
 from peer.swarm.source import HttpSources, Sources
 from shoal.errors import LocalError
@@ -66,14 +69,16 @@ class Swarm:
         find_holders: FindHolders,
         keep: Callable[[Told], bool],
         sources: Sources | None = None,
+        following: Following | None = None,
         observe: Callable[[float], None] = lambda seconds: None,
         others: Others = Others(),
         room: Room | None = None,
     ) -> None:
         """`keep` sends a message to the scanner, False if it is not there just now; it may block for a short time.
-        `sources` are the holders, over HTTP unless a test has others. `observe` hears how long each read took.
-        `others` tells of the other peers; without it nothing is exchanged with them. `room` says what may be written;
-        without one, everything that the disk takes.
+        `sources` are the holders, over HTTP unless a test has others; `following` tells which small files come after
+        one, without it nothing is fetched ahead. `observe` hears how long each read took. `others` tells of the other
+        peers; without it nothing is exchanged with them. `room` says what may be written; without one, everything that
+        the disk takes.
 
         Raises:
             LocalError: `.shoal/partial/` cannot be used.
@@ -88,6 +93,7 @@ class Swarm:
             bench=Bench(),
             sources=sources or HttpSources(config),
             memory=Memory(config.memory, self._lost),
+            ahead=Ahead(config.ahead, self._used_ahead),
             counters=Counters(),
             keeper=Keeper(keep, config.memory, closing, lambda cid: room.gone("coming", cid)),
             room=room,
@@ -99,6 +105,7 @@ class Swarm:
         )
         self.foreground = Foreground()
         """The reads that programs wait for."""
+        self._prefetch = Prefetch(self._commons, following) if following is not None else None
         self._changed = threading.Condition()
         self._uses: dict[str, _Use] = {}
         self._idle: OrderedDict[str, _Use] = OrderedDict()
@@ -122,6 +129,10 @@ class Swarm:
         """
         self._commons.check_open()
         self._commons.check_condemned(entry.cid)
+        if (ready := self.ready(path, entry)) is not None:
+            return ready
+        if self._prefetch is not None and _is_small(entry) and entry.cid not in self._uses:
+            self._prefetch.opened(path, entry.size or 0)
         key = entry.cid or f"{entry.sha1} {path}"
         with self._changed:
             while ((use := self._uses.get(key)) is not None and use.leaving) or key in self._removing:
@@ -174,6 +185,37 @@ class Swarm:
                 self._removing.discard(cid)
                 self._changed.notify_all()
         return gone
+
+    def ready(self, path: SafePath, entry: Entry) -> Reader | None:
+        """A handle on a small file whose bytes are in memory: its reads are answered at once. Else None. Quick.
+
+        Raises:
+            Unreachable: the program ends.
+        """
+        commons, cid = self._commons, entry.cid
+        if not self.holds(cid):
+            return None
+        commons.check_open()
+        arrived = commons.ahead.get(cid)
+        data = arrived.data if arrived is not None else commons.memory.get(cid, 0)
+        if data is None or len(data) != entry.size:  # gone by now, or the first piece of a larger file
+            return None
+        if arrived is not None and self._prefetch is not None:
+            self._prefetch.opened(path, len(data))
+        return Reader(Ready(path, entry, arrived, data, commons), _nothing, self._observe, _nothing)
+
+    def holds(self, cid: str) -> bool:
+        """Whether `ready` is worth asking for this content."""
+        return self._commons.ahead.get(cid) is not None or self._commons.memory.has(cid)
+
+    @property
+    def ahead(self) -> int:
+        """Bytes held of small files that were fetched ahead and not read."""
+        return self._commons.ahead.size
+
+    def drop_ahead(self, size: int | None = None) -> int:
+        """Lets go at least so many of them (all if not told); how many."""
+        return self._commons.ahead.drop(size)
 
     def state(self, entry: Entry) -> Literal["partial", "remote", "unreachable"]:
         """How much of a version that is not whole here could be read now, without asking anybody.
@@ -272,7 +314,7 @@ class Swarm:
     def _make(self, path: SafePath, entry: Entry) -> Content:
         if not entry.cid or entry.size is None:
             return Legacy(path, entry, self._commons, self._identified)
-        if entry.size <= piece_size(entry.size):
+        if _is_small(entry):
             return Small(path, entry, self._commons)
         return Download(path, entry, self._commons, self._settled)
 
@@ -304,6 +346,10 @@ class Swarm:
                 del self._uses[key]
                 self._idle.pop(key, None)
             self._changed.notify_all()
+
+    def _used_ahead(self, size: int) -> None:
+        if self._prefetch is not None:
+            self._prefetch.used(size)
 
     def _settled(self, content: Download) -> None:
         use = self._uses.get(content.cid)
@@ -361,3 +407,12 @@ class Swarm:
                 if not connected and not self._idle:
                     self._sweeper = None
                     return
+
+
+def _is_small(entry: Entry) -> bool:
+    """Whether it is a content of one piece at most."""
+    return bool(entry.cid) and entry.size is not None and entry.size <= piece_size(entry.size)
+
+
+def _nothing() -> None:
+    """What there is to do when a handle is closed on a content that no table has."""
