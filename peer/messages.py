@@ -1,12 +1,14 @@
 """What a peer's three processes tell each other: small and typed.
 
-    peer → scanner   Begun, Ended, Keep, Forget, Supersede, Seen, Rescan
-    scanner → peer   Opened, Changed, Progress, Skipped, Kept, Forgot
+    peer → scanner   Begun, Ended, Keep, GiveUp, Forget, Supersede, Seen, Rescan
+    scanner → peer   Opened, Changed, Progress, Skipped, Kept, GaveUp, Forgot
     data → peer      Served
 
 Changes of the share do not travel here: `Changed` says that there are some,
 and the peer reads them from the index.
 """
+
+from typing import Literal
 
 from msgspec import Struct
 
@@ -50,6 +52,20 @@ class Keep(Message, frozen=True):
     x: bool
     revs: dict[str, int]
     data: bytes | None = None
+
+
+Step = Literal["hide", "take", "restore"]
+
+
+class GiveUp(Message, frozen=True):
+    """One step of giving up all copies of a content.
+
+    "hide": they are not served and not announced any more; "take": then they are unlinked; "restore": or they are
+    copies again.
+    """
+
+    cid: str
+    step: Step
 
 
 class Forget(Message, frozen=True):
@@ -119,6 +135,14 @@ class Kept(Message, frozen=True):
     why: str = ""
 
 
+class GaveUp(Message, frozen=True):
+    """The answer to `GiveUp`: of how many copies that is done."""
+
+    cid: str
+    step: Step
+    copies: int
+
+
 class Forgot(Message, frozen=True):
     """The answer to `Forget`: `why` not, or "" when it is done."""
 
@@ -134,5 +158,5 @@ class Served(Message, frozen=True):
     connections: int
 
 
-ToScanner = Begun | Ended | Keep | Forget | Supersede | Seen | Rescan
-ToPeer = Opened | Changed | Progress | Skipped | Kept | Forgot | Served
+ToScanner = Begun | Ended | Keep | GiveUp | Forget | Supersede | Seen | Rescan
+ToPeer = Opened | Changed | Progress | Skipped | Kept | GaveUp | Forgot | Served

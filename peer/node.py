@@ -26,13 +26,27 @@ from peer.catalogue.holders import Directory
 from peer.catalogue.own import OwnShare
 from peer.catalogue.trackers import Trackers
 from peer.config import PeerConfig
+from peer.evict import Evictor
 from peer.following import Following
 from peer.http.app import Control, make_app
 from peer.http.guard import Guard
 from peer.http.serve import HttpPort
 from peer.identity import load_identity, next_epoch
 from peer.layout import Layout
-from peer.messages import Changed, Forget, Forgot, Kept, Opened, Progress, Rescan, Served, Skipped, ToPeer, ToScanner
+from peer.messages import (
+    Changed,
+    Forget,
+    Forgot,
+    GaveUp,
+    Kept,
+    Opened,
+    Progress,
+    Rescan,
+    Served,
+    Skipped,
+    ToPeer,
+    ToScanner,
+)
 from peer.mount.adapters import Mount, start_mount
 from peer.process import Helper
 from peer.progress import ScanProgress
@@ -88,6 +102,7 @@ class Node:
         self._following: Following | None = None
         self._announcer: Announcer | None = None
         self._swarm: Swarm | None = None
+        self._evictor: Evictor | None = None
         self._mount: Mount | None = None
 
     def start(self, stop: threading.Event) -> list[str]:
@@ -154,6 +169,8 @@ class Node:
         rescan = lambda path: self._scanner.send(Rescan(path))  # noqa: E731
         vfs = Vfs(catalogue, swarm, files, index, layout, status.text, rescan, room)
         status.watch(swarm.stats, vfs.state, room.status)
+        evictor = self._evictor = Evictor(index, room, announcer, directory.whole_holders, self._scanner.send)
+        room.sheds["copy"] = evictor.shed
         room.start()
 
         # The two listeners.
@@ -187,6 +204,8 @@ class Node:
     def stop(self) -> None:
         """Ends everything, the newest first; gives the lease back meanwhile."""
         leaving = None
+        if self._evictor is not None:
+            self._evictor.stopping = True
         if self._announcer is not None:
             seconds = self._config.leave_timeout
             leaving = threading.Thread(target=self._announcer.stop, args=(seconds,), name="leaving", daemon=True)
@@ -265,6 +284,9 @@ class Node:
             case Kept():
                 if self._swarm is not None:
                     self._swarm.kept(message)
+            case GaveUp():
+                if self._evictor is not None:
+                    self._evictor.answered(message)
             case Forgot():
                 if (answer := self._forgetting.get(message.path)) is not None and not answer.done():
                     answer.set_result(message.why)

@@ -35,12 +35,20 @@ class Directory:
 
     def holders_of(self, cid: str) -> list[PeerRow]:
         """What the tracker says: whole holders, then partial ones; [] if it does not answer."""
+        told = self._ask(cid)
+        return [row for row in (*told.holders, *told.partial) if row.url and _is_fit(row)]
+
+    def whole_holders(self, cid: str) -> list[PeerRow]:
+        """Who else, by the tracker, has all of it: peers of our own protocol; [] if it does not answer."""
+        rows = self._ask(cid).holders
+        return [row for row in rows if row.url and not row.seed and row.id != self._catalogue.id and _is_fit(row)]
+
+    def _ask(self, cid: str) -> Holders:
         url = self._trackers.current
         try:
-            told = self._client.get(f"{url}/v1/holders/{cid}", Holders, total=_TOTAL)
+            return self._client.get(f"{url}/v1/holders/{cid}", Holders, total=_TOTAL)
         except RemoteError:  # the follower finds out, and says, when it is lost
-            return []
-        return [row for row in (*told.holders, *told.partial) if row.url and _is_fit(row)]
+            return Holders(cid, [], [])
 
     def _known(self, path: str, entry: Entry) -> Iterator[PeerRow]:
         same = [now for now in self._catalogue.entries(path) if (now.cid, now.sha1) == (entry.cid, entry.sha1)]
