@@ -38,6 +38,7 @@ lint: environment
 	@said=$$(lint-imports --no-cache 2>&1) || { echo "$$said"; exit 1; }; echo "$$said" | tail -n 1
 
 bench: environment
+	@python -c 'import libtorrent' 2>/dev/null || python -m pip install -q --disable-pip-version-check -r benchmarks/requirements.txt
 	@python -m benchmarks $(ARGS)
 
 soak: environment

@@ -4,6 +4,9 @@
     theirs   nginx, rclone, sshfs and curl, each a context manager or a call
     work     the work itself, the same for every system: read, read at random, open, list
     rows     one function for each row of the table
+    spread   one file to many readers on hosts of their own (`tests.support.lab`), ours and libtorrent's (torrent)
+    swarm    the rows whose programs run on such hosts
+    curve    the time by the number of readers, drawn
     table    medians, ratios, bars, and what is printed
 
 Systems take turns inside each round, so that a slow minute of the machine falls on all of them.

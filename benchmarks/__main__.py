@@ -1,39 +1,84 @@
 """`make bench`, or `python -m benchmarks [ROW …]`: ours, theirs, turn by turn, medians, ratios, bars.
 
-BENCH_SIZE=256M BENCH_SMALL=200 BENCH_LISTED=2000 BENCH_ROUNDS=1 makes a quick run, whose bars say little.
+`swarm` stands for all rows whose programs run on hosts of their own (`benchmarks.swarm`).
+
+BENCH_SIZE=256M BENCH_SMALL=200 BENCH_LISTED=2000 BENCH_SWARM_SIZE=32M BENCH_ROUNDS=1 makes a quick run, whose bars say
+little.
 """
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 
-from benchmarks import theirs
+from benchmarks import swarm, theirs
 from benchmarks.ground import Sizes, prepare
 from benchmarks.rows import ROWS
-from benchmarks.table import print_table
-from tests.support import sweep
+from benchmarks.table import Line, print_table
+from tests.support import lab, sweep
 
 
 def main(names: list[str]) -> int:
     """Runs the rows named, or all; 0 if no bar was missed, 1 if one was, 2 if it cannot run."""
-    unknown = [name for name in names if name not in ROWS]
+    names = [row for name in names or [*ROWS, "swarm"] for row in (swarm.GROUP if name == "swarm" else (name,))]
+    unknown = [name for name in names if name not in ROWS and name not in swarm.ROWS]
     if unknown:
-        print(f"no such row: {', '.join(unknown)} (there are: {', '.join(ROWS)})", file=sys.stderr)
+        known = ", ".join([*ROWS, "swarm", *swarm.ROWS])
+        print(f"no such row: {', '.join(unknown)} (there are: {known})", file=sys.stderr)
         return 2
+    sweep.sweep()
+    on_loopback, on_hosts = [name for name in names if name in ROWS], [name for name in names if name in swarm.ROWS]
+    if (on_loopback and not _has_programs()) or (on_hosts and not _has_hosts()):
+        return 2
+    lines = _on_loopback(on_loopback) + _on_hosts(on_hosts)
+    return 1 if any(line.met is False for line in lines) else 0
+
+
+def _has_programs() -> bool:
     missing = theirs.missing()
     for program, package in missing.items():
         print(f"{program} is missing: apt-get install {package}", file=sys.stderr)
-    if missing.keys() & {"nginx", "rclone", "curl"}:
-        return 2
-    sweep.sweep()
-    sizes = Sizes.of_environment()
-    lines = []
+    return not missing.keys() & {"nginx", "rclone", "curl"}
+
+
+def _has_hosts() -> bool:
+    why = lab.missing()
+    if not why and find_spec("libtorrent") is None:
+        why = "libtorrent is missing: python -m pip install -r benchmarks/requirements.txt"
+    if why:
+        print(why, file=sys.stderr)
+    return not why
+
+
+def _on_loopback(names: list[str]) -> list[Line]:
+    if not names:
+        return []
+    sizes, lines = Sizes.of_environment(), []
     with prepare(sizes) as ground:
-        for name in names or ROWS:
-            began = time.monotonic()
-            lines += ROWS[name](ground)
-            print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+        for name in names:
+            with _timed(name):
+                lines += ROWS[name](ground)
     print_table(lines, f"{sizes.big >> 20} MiB, loopback, medians of {sizes.rounds}, systems in turn")
-    return 1 if any(line.met is False for line in lines) else 0
+    return lines
+
+
+def _on_hosts(names: list[str]) -> list[Line]:
+    if not names:
+        return []
+    sizes, lines = swarm.Sizes.of_environment(), []
+    for name in names:
+        with _timed(name):
+            lines += swarm.ROWS[name](sizes)
+    print_table(lines, f"each host with a line of its own, medians of {sizes.rounds}, systems in turn")
+    return lines
+
+
+@contextmanager
+def _timed(name: str) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

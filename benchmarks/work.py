@@ -106,6 +106,12 @@ def cpu_of_group(group: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def cpu_of_machine() -> float:
+    """Seconds that the CPUs of this machine were not idle so far, added up."""
+    user, nice, system, _, _, *interrupts = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
+    return (user + nice + system + sum(interrupts[:2])) / os.sysconf("SC_CLK_TCK")
+
+
 def memory_of_group(group: int) -> tuple[int, int]:
     """(PSS, RSS) in bytes of all processes of a process group, added up; PSS counts shared pages once."""
     pss = rss = 0

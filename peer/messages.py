@@ -2,7 +2,7 @@
 
     peer → scanner   Begun, Ended, Keep, GiveUp, Forget, Supersede, Seen, Rescan
     scanner → peer   Opened, Changed, Progress, Skipped, Kept, GaveUp, Forgot
-    data → peer      Served
+    data → peer      Served, Heard
 
 Changes of the share do not travel here: `Changed` says that there are some,
 and the peer reads them from the index.
@@ -158,5 +158,20 @@ class Served(Message, frozen=True):
     connections: int
 
 
+class Heard(Message, frozen=True):
+    """Another peer asked for pieces of `cid`, of which not all are here, and told what it has: see `peer.news`.
+
+    `want` are the pieces first ≤ n < end that it wants next, `pieces` a bitmap from piece `first` on.
+    """
+
+    cid: str
+    peer: str
+    address: str
+    want: tuple[int, int]
+    first: int
+    pieces: bytes
+
+
 ToScanner = Begun | Ended | Keep | GiveUp | Forget | Supersede | Seen | Rescan
-ToPeer = Opened | Changed | Progress | Skipped | Kept | GaveUp | Forgot | Served
+FromData = Served | Heard
+ToPeer = Opened | Changed | Progress | Skipped | Kept | GaveUp | Forgot

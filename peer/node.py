@@ -37,7 +37,9 @@ from peer.messages import (
     Changed,
     Forget,
     Forgot,
+    FromData,
     GaveUp,
+    Heard,
     Kept,
     Opened,
     Progress,
@@ -53,7 +55,7 @@ from peer.progress import ScanProgress
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
 from peer.status import Status, Told
-from peer.swarm import Swarm, SwarmConfig
+from peer.swarm import Others, Swarm, SwarmConfig
 from peer.vfs import Vfs
 from shoal import local as running
 from shoal.errors import Busy, Gone, LocalError, Refused, UsageError
@@ -161,6 +163,7 @@ class Node:
             directory.find_holders,
             self._scanner.send,
             observe=status.read_seconds.observe,
+            others=Others(self._identity.id, catalogue.peer, directory.partial_of),
             room=room,
         )
         self._swarm = swarm
@@ -179,7 +182,9 @@ class Node:
         status.urls = {"data": data_url, "http": http_url}
         inherited = self._socket.fileno()
         words = [str(config.local), str(inherited), config.name, http_url]
-        data: Helper[object, Served] = Helper("peer.data.server", words, Served, self._told.serve, pass_fds=[inherited])
+        data: Helper[object, FromData] = Helper(
+            "peer.data.server", words, FromData, self._from_data, pass_fds=[inherited]
+        )
         data.start()
         self._running.callback(data.stop)
         self._announcer = announcer
@@ -290,8 +295,14 @@ class Node:
             case Forgot():
                 if (answer := self._forgetting.get(message.path)) is not None and not answer.done():
                     answer.set_result(message.why)
+
+    def _from_data(self, message: FromData) -> None:
+        match message:
             case Served():
-                pass  # the data server's, which says it on its own channel
+                self._told.serve(message)
+            case Heard():
+                if self._swarm is not None:
+                    self._swarm.heard(message)
 
     def _register(self, data_url: str, http_url: str) -> None:
         mount = str(self._config.mount) if self._config.mount is not None else None

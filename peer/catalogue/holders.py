@@ -43,10 +43,13 @@ class Directory:
         rows = self._ask(cid).holders
         return [row for row in rows if row.url and not row.seed and row.id != self._catalogue.id and _is_fit(row)]
 
+    def partial_of(self, cid: str) -> list[PeerRow]:
+        """Who has parts of the content, as the tracker says; [] if it does not answer. Never oneself."""
+        return [row for row in self._ask(cid).partial if row.url and _is_fit(row) and row.id != self._catalogue.id]
+
     def _ask(self, cid: str) -> Holders:
-        url = self._trackers.current
         try:
-            return self._client.get(f"{url}/v1/holders/{cid}", Holders, total=_TOTAL)
+            return self._client.get(f"{self._trackers.current}/v1/holders/{cid}", Holders, total=_TOTAL)
         except RemoteError:  # the follower finds out, and says, when it is lost
             return Holders(cid, [], [])
 

@@ -4,8 +4,10 @@
     pace     who reads too slowly; pure
     request  one request's head, bounded; the answer's head; pure
     content  where the bytes of a path or of a cid are: whole files, pieces of downloads
+    askers   who asks for which content, and what they told of their pieces
     handler  a connection: requests in, files out with sendfile, timeouts
     server   the process: takes the listening socket, caps and counts, ends with the peer
 
-May import `shoal`, `peer.share.rows`, `peer.share.local`, `peer.swarm.pieces`, `peer.process`. No framework.
+May import `shoal`, `peer.share.rows`, `peer.share.local`, `peer.swarm.pieces`, `peer.process`,
+`peer.news`, `peer.bitmap`. No framework.
 """

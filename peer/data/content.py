@@ -16,10 +16,11 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import Self
 
+from peer import bitmap
 from peer.layout import Layout
 from peer.share.local import LocalFiles, OpenFile
 from peer.share.rows import IndexReader
-from peer.swarm.pieces import CHECKED, PiecesReader, bitmap
+from peer.swarm.pieces import PiecesReader
 from shoal.errors import Busy, Gone, LocalError
 from shoal.manifest import piece_count
 
@@ -51,11 +52,20 @@ class Content:
         """Whether those bytes are here."""
         return isinstance(self._source, OpenFile) or self._source.covers(offset, length)
 
-    def flags(self) -> bytes:
-        """One byte a piece, `CHECKED` for those that are here."""
+    def pieces(self) -> int:
+        """The pieces that are here, as in `peer.bitmap`."""
         if isinstance(self._source, OpenFile):
-            return bytes([CHECKED]) * piece_count(self.size)
-        return self._source.flags()
+            return bitmap.span(0, piece_count(self.size))
+        return bitmap.of_flags(self._source.flags())
+
+    def pieces_around(self, number: int) -> int:
+        """The same, but of very many pieces only some thousands around this one. Of a download."""
+        assert isinstance(self._source, PiecesReader)
+        return self._source.pieces_around(number)
+
+    def want(self) -> tuple[int, int]:
+        """The pieces first ≤ n < end that this peer's readers want next; (0, 0): none. Raises OSError."""
+        return (0, 0) if isinstance(self._source, OpenFile) else self._source.want()
 
     @property
     def lasting(self) -> bool:
@@ -147,11 +157,6 @@ class Contents:
                 return pieces.manifest()
             finally:
                 pieces.close()
-
-    def pieces(self, cid: str) -> bytes:
-        """The bitmap of the content's pieces that are here."""
-        with self.of(cid) as content, _errors():
-            return bitmap(content.flags())
 
     def _share(self) -> tuple[IndexReader, LocalFiles]:
         index, files = self._index, self._files

@@ -24,12 +24,14 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
+from peer import bitmap, news
 from peer.data import ranges
+from peer.data.askers import Askers
 from peer.data.content import Content, Contents, NotHere
 from peer.data.pace import Pace
 from peer.data.request import MAX_HEAD, BadRequest, Request, answer_head, parse
 from shoal.errors import Busy, Gone, LocalError
-from shoal.manifest import KIB, MIB, is_cid
+from shoal.manifest import KIB, MIB, is_cid, piece_count, piece_size
 from shoal.wire import Problem, encode
 
 _CHUNK = 4 * MIB
@@ -40,6 +42,7 @@ _KEPT = 1.0
 _LINGER = 1.0
 """Seconds to wait for a refused client to read the answer and go."""
 _INT = struct.Struct("i")
+Field = tuple[bytes, bytes]
 _JSON = ((b"Content-Type", b"application/json"),)
 _BYTES = (
     (b"Content-Type", b"application/octet-stream"),
@@ -77,14 +80,32 @@ class Cut(Exception):
     """The connection must end now, in the middle of whatever is under way."""
 
 
+class Told:
+    """What one client was told of one content: the pieces that are here, and who else reads it."""
+
+    def __init__(self, cid: str = "") -> None:
+        self.cid = cid
+        self.pieces = 0
+        self.readers: set[str] = set()
+
+
 class Connection:
     """One client, served by one thread until it goes, is cut, or breaks the rules."""
 
     def __init__(
-        self, sock: socket.socket, contents: Contents, health: bytes, counter: Counter, limits: Limits
+        self,
+        sock: socket.socket,
+        contents: Contents,
+        health: bytes,
+        counter: Counter,
+        limits: Limits,
+        askers: Askers,
+        address: str = "",
     ) -> None:
         self._sock, self._contents, self._health = sock, contents, health
         self._counter, self._limits = counter, limits
+        self._askers, self._address = askers, address
+        self._told = Told()
         self._buffer = b""  # received and not yet read as a request
         self._keep = True
         self._sent = 0  # bytes that the kernel took over
@@ -182,7 +203,10 @@ class Connection:
         elif part == "manifest":
             self._send(request, self._contents.manifest(cid), _BYTES)
         elif part == "pieces":
-            self._send(request, self._contents.pieces(cid), _BYTES)
+            with self._contents.of(cid) as content:
+                count = piece_count(content.size)
+                fields = (*_BYTES, *self._exchange(request, content, 0, all_told=True))
+                self._send(request, bitmap.to_wire(content.pieces(), count), fields)
         else:
             raise NotHere("no such route")
 
@@ -223,12 +247,39 @@ class Connection:
             raise NotHere("these bytes are not here")
         if asked:
             fields.append((b"Content-Range", b"bytes %d-%d/%d" % (offset, offset + length - 1, size)))
+        if b"shoal-peer" in request.fields:
+            fields += self._exchange(request, content, offset // piece_size(size))
         head = answer_head(206 if asked else 200, fields, length, self._keep)
         self._begin()
         if request.method == b"HEAD":
             self._send_bytes(head)
         else:
             self._send_file(head, content, offset, length)
+
+    def _exchange(
+        self, request: Request, content: Content, near: int, all_told: bool = False
+    ) -> list[tuple[bytes, bytes]]:
+        """Takes the news that came with a request; the fields that tell ours. Of very many pieces only those around
+        `near` are looked at; with `all_told` the answer's body tells of all that are here.
+        """
+        heard = news.read(request.fields, piece_count(content.size))
+        if not heard.peer:
+            return []
+        cid, fields, mine = content.cid, [], self._told
+        if mine.cid != cid:
+            mine = self._told = Told(cid)
+        self._askers.asked(cid, self._address, heard, not content.lasting)
+        if not content.lasting:
+            fields.append((b"Shoal-Want", b"%d-%d" % content.want()))
+            pieces = content.pieces_around(near)
+            value, mine.pieces = news.have(pieces, mine.pieces | (pieces if all_told else 0))
+            if value:
+                fields.append((b"Shoal-Have", value))
+        others = self._askers.others(cid, heard.peer, mine.readers)
+        if others:
+            mine.readers.update(others)
+            fields.append((b"Shoal-Readers", " ".join(others).encode()))
+        return fields
 
     def _send_file(self, head: bytes, content: Content, offset: int, length: int) -> None:
         tail = min(length, _TAIL)

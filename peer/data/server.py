@@ -1,7 +1,7 @@
 """The data server's process: `python -m peer.data.server LOCAL FD NAME HTTP_URL`.
 
 FD is the listening socket, inherited: the port stays when this process dies and is started again. It says `Served`
-about once a second while that changes, and ends when its channel to the peer does.
+about once a second while that changes, `Heard` what other readers told, and ends when its channel to the peer does.
 """
 
 import errno
@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from peer.data.askers import Askers
 from peer.data.content import Contents
 from peer.data.handler import Connection, Limits
 from peer.data.request import answer_head
@@ -58,7 +59,7 @@ class DataServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         # TCPServer's own constructor would make a socket; there is one.
         socketserver.BaseServer.__init__(self, sock.getsockname(), socketserver.BaseRequestHandler)
         self.socket = sock
-        self.tally = Tally()
+        self.tally, self.askers = Tally(), Askers()
         self._contents, self._health, self._limits = contents, health, limits
         self._lock = threading.Lock()
         self._open: dict[socket.socket, str] = {}
@@ -110,7 +111,8 @@ class DataServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def process_request_thread(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
         """Serves the connection until it ends."""
         try:
-            Connection(request, self._contents, self._health, self.tally, self._limits).serve()
+            address = literal(client_address)
+            Connection(request, self._contents, self._health, self.tally, self._limits, self.askers, address).serve()
         except Exception:
             log.exception("a connection ended by an error of ours")
         finally:
@@ -149,6 +151,20 @@ class DataServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 del self._per_address[address]
 
 
+def literal(address: object) -> str:
+    """The host of a socket address; an IPv4 address that came by IPv6 as what it is."""
+    return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else ""
+
+
+def _tell_news(server: DataServer, channel: Channel[object, object]) -> None:
+    """Tells the peer what other readers said, until it is gone."""
+    try:
+        while True:
+            server.askers.flush(channel.send)
+    except OSError:
+        return  # the main thread sees the same, and ends the process
+
+
 def _report(server: DataServer, channel: Channel[object, object]) -> None:
     """Says `Served` when it changed, until the peer is gone."""
     told = None
@@ -173,6 +189,7 @@ def main(local: str, listening: str, name: str, http_url: str) -> None:
     server = DataServer(socket.socket(fileno=int(listening)), Contents(Layout(Path(local))), health)
     threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     threading.Thread(target=_report, args=(server, channel), name="report", daemon=True).start()
+    threading.Thread(target=_tell_news, args=(server, channel), name="news", daemon=True).start()
     while channel.receive() is not None:
         pass  # the peer has nothing to say; the end of the channel is what is waited for
 

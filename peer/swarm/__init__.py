@@ -4,11 +4,17 @@
     reader      an open handle on one version
     content     what a content being read must do; three kinds:
     small       contents of one piece: one request, in memory until kept
-    download    contents of several pieces: readers wait here, workers fill it
+    download    contents of several pieces: readers wait here, and in
+    fetching    workers fill them, and exchange news with who reads them too
     legacy      files of the seed's peers: unknown size, checked as a whole
-    plan        which run to ask of whom, next; pure: windows, pieces, holders and time in, requests out
+    plan        which run to ask of whom, next; pure: windows, pieces, holders and time in, requests out; of
+    window        an open handle's streak, and how far ahead of it to fetch
+    holding       what one holder has, and how fast it gives
+    rarity        how many readers have each piece
     bench       who lied, stalled or died, and until when it is not asked; pure
     holders     who has a content, and whom to ask for what one holder gives at a time
+    neighbours  who else reads a content
+    opened      a content whose manifest is known: store, plan, lock
     knowledge   the manifest of a content; which pieces a partial holder has
     receive     a run of pieces off one holder, verified as they come
     store       where the verified pieces of a content are
@@ -21,14 +27,14 @@
     keeper      hands what is whole to the scanner
     commons     what all contents share; config, counters
 
-May import `shoal`, `peer.share`, `peer.layout`, `peer.messages`. Knows no FUSE and no catalogue: holders are asked
-for through a function.
+May import `shoal`, `peer.share`, `peer.layout`, `peer.messages`, `peer.news`, `peer.bitmap`.
+Knows no FUSE and no catalogue: holders are asked for through a function.
 """
 
-from peer.swarm.commons import FindHolders
+from peer.swarm.commons import FindHolders, Others
 from peer.swarm.config import SwarmConfig
 from peer.swarm.counters import Stats
 from peer.swarm.reader import Reader
 from peer.swarm.swarm import Swarm
 
-__all__ = ["FindHolders", "Reader", "Stats", "Swarm", "SwarmConfig"]
+__all__ = ["FindHolders", "Others", "Reader", "Stats", "Swarm", "SwarmConfig"]

@@ -1,6 +1,7 @@
 """Who lied, stalled or died, and until when it is not asked. Time is an argument, in seconds of a monotonic clock.
 
 - A liar, and who breaks the protocol, is not asked for that content for a long time, and for twice as long each time.
+  Who does it twice, whatever the content, is doubted for a while: asked only when nobody else has what is wanted.
 - A holder that cannot be reached, or falls silent, is not asked for anything, for twice as long with each
   failure in a row, until it gives a good piece. The first failure that costs nobody time (a refused or lost
   connection) is forgiven almost at once: its server may just have been started again.
@@ -21,6 +22,8 @@ FIRST_LIE, LONGEST_LIE = 10.0, 640.0
 FIRST_GONE, LONGEST_GONE = 2.0, 32.0
 BUSY_TIME = 0.3
 FIRST_FAST, FIRST_SLOW, LONGEST = 0.3, 1.0, 8.0
+DOUBTED, LONGEST_DOUBT = 60.0, 1920.0
+"""Seconds for which a holder is doubted that lied twice, and twice as long with each lie more."""
 FORGIVEN = 60.0
 """Seconds after a penalty's end at which its strikes are forgotten."""
 MOST = 4096
@@ -43,6 +46,7 @@ class Bench:
         self._lock = threading.Lock()
         self._holders: dict[str, Penalty] = {}
         self._contents: dict[tuple[str, str], Penalty] = {}
+        self._lies: dict[str, Penalty] = {}
 
     def failed(self, holder: str, cid: str, error: RemoteError, now: float, slow: bool = False) -> None:
         """The holder did not give what was asked; `slow`: and that took time, as a stall does."""
@@ -58,6 +62,7 @@ class Bench:
                 if strikes:
                     pause = min(FIRST_LIE * 2 ** (strikes - 1), LONGEST_LIE)
                     _put(self._contents, (holder, cid), Penalty(now + pause, error, strikes))
+                    self._note_lie(holder, error, now)
             elif isinstance(error, Busy):
                 _put(self._contents, (holder, cid), Penalty(now + BUSY_TIME, error))
             else:
@@ -71,6 +76,11 @@ class Bench:
         if holder in self._holders:
             with self._lock:
                 self._holders.pop(holder, None)
+
+    def doubted(self, holder: str, now: float) -> bool:
+        """Whether the holder is to be asked only when nobody else has what is wanted."""
+        found = self._lies.get(holder) if self._lies else None
+        return found is not None and found.strikes > 1 and now < found.until
 
     def until(self, holder: str, cid: str) -> float:
         """When the holder may be asked for the content again; 0 if at any time."""
@@ -91,6 +101,12 @@ class Bench:
         with self._lock:
             penalty = self._holders.get(holder)
         return penalty is not None and now < penalty.until
+
+    def _note_lie(self, holder: str, error: RemoteError, now: float) -> None:
+        old = self._lies.get(holder)
+        strikes = 1 if old is None or now >= old.until + FORGIVEN else old.strikes + 1
+        pause = min(DOUBTED * 2 ** min(max(0, strikes - 2), 8), LONGEST_DOUBT)
+        _put(self._lies, holder, Penalty(now + pause, error, strikes))
 
 
 def verdict(errors: list[RemoteError]) -> RemoteError:

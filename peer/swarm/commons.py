@@ -29,6 +29,17 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class Others:
+    """The other peers. `me`: one's own id, which they are told; "": nothing is told. `find` gives a living peer by its
+    id, `partial` who has parts of a content: it asks the tracker, which may take 2 s.
+    """
+
+    me: str = ""
+    find: Callable[[str], PeerRow | None] = lambda id: None
+    partial: Callable[[str], list[PeerRow]] = lambda cid: []
+
+
+@dataclass(frozen=True)
 class Commons:
     """The swarm's parts that its contents use. `fetching` runs runs, `checking` hashes whole files, one at a time."""
 
@@ -45,6 +56,7 @@ class Commons:
     checking: ThreadPoolExecutor
     alarms: Alarms
     closing: threading.Event
+    others: Others
     condemned: dict[str, str] = field(default_factory=dict)
     """Contents whose whole was not what it should be, by cid: nobody reads them again while this process lives."""
     unkept: set[str] = field(default_factory=set)

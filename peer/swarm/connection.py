@@ -11,8 +11,9 @@ import contextlib
 import errno
 import re
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from peer.swarm.config import SwarmConfig
@@ -32,9 +33,11 @@ class Body:
     `size` is how many there are.
     """
 
-    def __init__(self, connection: "Connection", size: int, early: bytes) -> None:
-        self._connection, self.size = connection, size
+    def __init__(self, connection: "Connection", size: int, early: bytes, fields: Mapping[bytes, bytes]) -> None:
+        self._connection, self.size, self.fields = connection, size, fields
         self._left = size
+        self._over = False
+        self._ending = threading.Lock()
         self._early = memoryview(early)
         self._mark, self._since = time.monotonic(), 0
 
@@ -72,7 +75,15 @@ class Body:
 
     def close(self) -> None:
         """Ends it; what was not read is lost with the connection."""
+        with self._ending:
+            self._over = True
         self._connection.end(whole=self._left == 0)
+
+    def abort(self) -> None:
+        """Has who reads it end soon, with Unreachable. Any thread."""
+        with self._ending:
+            if not self._over:  # else the connection is another's by now
+                self._connection.abort()
 
     def __enter__(self) -> Self:
         return self
@@ -112,8 +123,12 @@ class Connection:
         """Whether the next request can go over it as it is."""
         return self._sock is not None and self._keep
 
-    def get(self, target: str, first: int = 0, end: int | None = None, size: int | None = None) -> Body:
+    def get(
+        self, target: str, first: int = 0, end: int | None = None, size: int | None = None, say: bytes = b""
+    ) -> Body:
         """Asks for the bytes first ≤ n < end of a thing of `size` bytes; all of them when `end` is None or `size`.
+
+        `say` are lines of the request's head, each with its end.
 
         Raises:
             Unreachable, Busy, Gone, Refused, Misbehaved: as their docstrings say.
@@ -123,7 +138,7 @@ class Connection:
         if not whole:
             assert end is not None
             head += f"Range: bytes={first}-{end - 1}\r\n"
-        request = (head + "\r\n").encode("ascii")
+        request = head.encode("ascii") + say + b"\r\n"
         again = self.usable
         try:
             answer, early = self._exchange(request)
@@ -143,7 +158,7 @@ class Connection:
         except RemoteError:
             self.close()
             raise
-        return Body(self, length, early)
+        return Body(self, length, early, answer.fields)
 
     def receive_into(self, view: memoryview) -> int:
         """Some bytes off the socket, at least one. Raises Unreachable."""
@@ -160,7 +175,7 @@ class Connection:
 
     def end(self, whole: bool) -> None:
         """The answer's body is over; unless it was read whole, the connection is too."""
-        if not whole or not self._keep:
+        if not whole or not self._keep or self._aborted:
             self.close()
         self._released(self)
 

@@ -2,9 +2,9 @@
 
 from abc import ABC, abstractmethod
 
-from peer.messages import Kept
+from peer.messages import Heard, Kept
 from peer.swarm.pending import Done, Pending
-from peer.swarm.plan import Window
+from peer.swarm.window import Window
 
 
 class Content(ABC):
@@ -47,6 +47,9 @@ class Content(ABC):
     @abstractmethod
     def kept(self, message: Kept) -> None:
         """The scanner's answer to a `Keep` of this content."""
+
+    def heard(self, message: Heard) -> None:  # noqa: B027
+        """Another reader of it told what it has."""
 
     @abstractmethod
     def dispose(self, wait: float = 0.0) -> bool:

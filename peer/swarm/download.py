@@ -1,4 +1,4 @@
-"""One content of several pieces, being fetched: readers wait here, workers fill it.
+"""One content of several pieces, being read: readers wait here, `fetching` fills it.
 
 A read names a window and a range. What of the range is not here is waited for, and what the window covers beyond is
 fetched ahead, all of it by the swarm's threads; a read that waits holds none. `_tend` looks after the reads whenever
@@ -13,35 +13,28 @@ import time
 from collections.abc import Callable
 from threading import Condition, Lock
 
-from peer.messages import Kept
+from peer.messages import Heard, Kept
 from peer.swarm.commons import Commons, begun_message, keep_message
 from peer.swarm.content import Content
+from peer.swarm.fetching import Fetching
 from peer.swarm.holders import Holders
-from peer.swarm.knowledge import fetch_flags, fetch_manifest
+from peer.swarm.knowledge import fetch_manifest
+from peer.swarm.opened import Opened
 from peer.swarm.pending import Done, Parts, Pending
 from peer.swarm.pieces import VerifiedPiece
-from peer.swarm.plan import AHEAD, MIB, Plan, Run, Wait, Window
+from peer.swarm.plan import Plan, Wait
 from peer.swarm.receive import Receiver
-from peer.swarm.source import Source
 from peer.swarm.store import Lost, Store
 from peer.swarm.whole import check_whole
-from shoal.errors import Gone, Lied, RemoteError, ShoalError, Unreachable
+from peer.swarm.window import AHEAD, MIB, Window
+from shoal.errors import Lied, ShoalError, Unreachable
 from shoal.manifest import piece_size
 from shoal.names import SafePath
 from shoal.wire import Entry
 
 DISKLESS_AHEAD = 2 * MIB
 """How far windows reach when the disk is full and pieces live in memory."""
-LISTED_FOR = 5.0
-"""Seconds after which the holders known are looked up again."""
 log = logging.getLogger(__name__)
-
-
-class _Open:
-    """What there is once the manifest is known."""
-
-    def __init__(self, store: Store, plan: Plan, receiver: Receiver) -> None:
-        self.store, self.plan, self.receiver = store, plan, receiver
 
 
 class _Read(Pending):
@@ -52,8 +45,8 @@ class _Read(Pending):
     def __init__(self, window: Window, offset: int, size: int, done: Done, piece: int) -> None:
         super().__init__(offset, size, done)
         self.window = window
-        self.wait = Wait(offset // piece, -(-(offset + size) // piece))
         self.useful = time.monotonic()
+        self.wait = Wait(offset // piece, -(-(offset + size) // piece), self.useful)
         self.asked = False
 
 
@@ -68,9 +61,9 @@ class Download(Content):
         self._holders = Holders(path, entry, commons)
         self._changed = Condition(Lock())
         self._preparing = False
-        self._opened: _Open | None = None
+        self._opened: Opened | None = None
         self._windows: list[Window] = []
-        self._partial: dict[str, bytes] = {}
+        self._fetching: Fetching | None = None
         self._waiting: list[_Read] = []
         self._reads = 0
         self._asking = False
@@ -88,7 +81,7 @@ class Download(Content):
     def partly_here(self) -> bool:
         """Whether a piece of it is here."""
         opened = self._opened
-        return opened is not None and opened.plan.missing < len(opened.plan.here)
+        return opened is not None and bool(opened.plan.here)
 
     @property
     def is_kept(self) -> bool:
@@ -114,6 +107,14 @@ class Download(Content):
         """A handle was closed: what only its window covered is not fetched any more."""
         with self._changed:
             self._windows.remove(window)
+            last = not self._windows
+        if last and self._fetching is not None:
+            self._commons.submit(self._commons.fetching, self._fetching.say_want)
+
+    def heard(self, message: Heard) -> None:
+        """See `Content.heard`."""
+        if self._fetching is not None:
+            self._fetching.heard(message)
 
     def begin(self, window: Window, offset: int, size: int, done: Done) -> Pending | None:
         """See `Content.begin`."""
@@ -193,7 +194,7 @@ class Download(Content):
         self._commons.check_open()
         self._commons.check_condemned(self.cid)
 
-    def _plan_in(self, opened: _Open, read: _Read) -> bool:
+    def _plan_in(self, opened: Opened, read: _Read) -> bool:
         """Plans for a read that is new to the plan; whether its pieces are here. If not, it waits."""
         read.window.limit = DISKLESS_AHEAD if opened.store.diskless else AHEAD
         read.window.read(read.offset, read.size)
@@ -201,10 +202,10 @@ class Download(Content):
             self._waiting.append(read)
             opened.plan.waits.append(read.wait)
             return False
-        self._pump(opened)
+        self._pump()
         return True
 
-    def _look_after(self, opened: _Open, read: _Read) -> float | None:
+    def _look_after(self, opened: Opened, read: _Read) -> float | None:
         """Has fetched what a read lacks: when to look again at the latest, or None when it lacks nothing any more.
 
         Raises:
@@ -220,12 +221,11 @@ class Download(Content):
         read.useful = max(read.useful, plan.heard(wait.first, wait.end))
         if now >= read.useful + timeout:
             raise Unreachable(f"nothing came for {timeout:g} s")
-        while (run := plan.next(now)) is not None:
-            self._start(opened, run)
-        until = plan.outlook(wait.first, wait.end, now)
+        self._pump()
+        until = plan.outlook(wait, now)
         if until is None and not read.asked:
             if not self._asking:
-                self._asking = self._commons.submit(self._commons.fetching, lambda: self._ask(opened))
+                self._asking = self._commons.submit(self._commons.fetching, self._ask)
             until = math.inf
         elif until is None:
             raise self._holders.verdict()
@@ -235,23 +235,9 @@ class Download(Content):
         if not self._preparing:
             self._preparing = self._commons.submit(self._commons.fetching, self._prepare)
 
-    def _pump(self, opened: _Open) -> None:
-        """Sets threads to work on what is wanted."""
-        now = time.monotonic()
-        while opened.plan.missing and (run := opened.plan.next(now)) is not None:
-            self._start(opened, run)
-
-    def _start(self, opened: _Open, run: Run) -> None:
-        if not self._commons.submit(self._commons.fetching, lambda: self._work(opened, run)):
-            opened.plan.ended(run)
-            self._commons.check_open()
-
-    def _sync(self, plan: Plan) -> None:
-        """The plan's holders are those that are listed."""
-        rows = [row for row in self._holders.rows.values() if not row.seed]
-        for row in rows:
-            plan.hold(row.id, self._partial.get(row.id))
-        plan.keep_only({row.id for row in rows})
+    def _pump(self) -> None:
+        if self._fetching is not None and not self._commons.closing.is_set():
+            self._fetching.pump()
 
     # -- called without ------------------------------------------------------------------------------------------------
 
@@ -276,8 +262,8 @@ class Download(Content):
                     over.append((read, error))
                 else:
                     soonest = min(soonest, until)
-            if opened is not None and not self._commons.closing.is_set():
-                self._pump(opened)
+            if opened is not None:
+                self._pump()
             alarm = soonest < self._alarm
             if alarm:
                 self._alarm = soonest
@@ -291,14 +277,14 @@ class Download(Content):
             self._alarm = math.inf
         self._tend()
 
-    def _drop(self, opened: _Open | None, read: _Read) -> None:
+    def _drop(self, opened: Opened | None, read: _Read) -> None:
         """A read waits no more. Call with `_changed` held."""
         self._waiting.remove(read)
         if opened is not None:
             opened.plan.waits.remove(read.wait)
 
     def _end_read(
-        self, opened: _Open | None, read: _Read, error: BaseException | None, held: VerifiedPiece | None = None
+        self, opened: Opened | None, read: _Read, error: BaseException | None, held: VerifiedPiece | None = None
     ) -> None:
         """A read that waited has its pieces, or an error; one of them may be in hand."""
         parts: Parts = ()
@@ -313,7 +299,7 @@ class Download(Content):
         self._ended()
         read.done(parts, error)
 
-    def _wait_again(self, opened: _Open, read: _Read, lost: Lost) -> None:
+    def _wait_again(self, opened: Opened, read: _Read, lost: Lost) -> None:
         """A piece had to go just before it was read."""
         with self._changed:
             opened.plan.lost(lost.number)
@@ -326,17 +312,18 @@ class Download(Content):
             self._reads -= 1
             self._changed.notify_all()
 
-    def _ask(self, opened: _Open) -> None:
-        """Has the tracker asked, for all reads that wait just now and found nobody."""
+    def _ask(self) -> None:
+        """Has the tracker and the neighbours asked, for all reads that wait just now and found nobody."""
+        assert self._fetching is not None
         with self._changed:
             reads = list(self._waiting)
         try:
             self._holders.ask()
-            self._ask_partial(opened)
+            self._fetching.ask_partial()
         finally:
             with self._changed:
                 self._asking = False
-                self._sync(opened.plan)
+                self._fetching.sync()
                 for read in reads:
                     read.asked = True
             self._tend()
@@ -345,14 +332,7 @@ class Download(Content):
         """Has the manifest fetched, and the pieces on disk found."""
         opened, failure, run = None, None, None
         try:
-            manifest = fetch_manifest(self._holders, self._commons, self.cid, self.size)
-            if not self._holders.rows:
-                self._holders.refresh()
-            begun = begun_message(self._path, self._entry, manifest)
-            store = Store(self._commons, manifest, lambda: self._commons.keeper.begin(begun))
-            plan = Plan(self.size, manifest.piece, store.here, self._holders.not_before)
-            plan.windows = self._windows
-            opened = _Open(store, plan, Receiver(manifest, self._commons.counters))
+            opened = self._open_store()
         except BaseException as error:  # noqa: BLE001 - it is theirs who wait
             failure = error
         with self._changed:
@@ -360,99 +340,52 @@ class Download(Content):
             waiting, self._waiting = self._waiting, []
             here = []
             if opened is not None:
-                self._sync(opened.plan)
                 here = [read for read in waiting if self._plan_in(opened, read)]
                 run = opened.plan.next(time.monotonic())
             self._changed.notify_all()
         for read in here if opened is not None else waiting:
             self._end_read(opened, read, failure)
-        if opened is not None:
+        if opened is not None and self._fetching is not None:
             if opened.store.complete:
                 self._end(opened.store)
+            self._commons.submit(self._commons.fetching, self._fetching.find_others)
             self._tend()
-            self._work(opened, run)
+            self._fetching.work(run)
 
-    def _work(self, opened: _Open, run: Run | None) -> None:
-        """A worker: fetches runs until nothing more is wanted."""
-        while run is not None:
-            self._fetch(opened, run)
-            refreshed = time.monotonic() - self._holders.listed > LISTED_FOR
-            if refreshed:
-                self._holders.refresh()
-            with self._changed:
-                if refreshed:
-                    self._sync(opened.plan)
-                stop = self._commons.closing.is_set()
-                run = None if stop else opened.plan.next(time.monotonic())
-            self._tend()
-        self._settled(self)
+    def _open_store(self) -> Opened:
+        """What there is once the manifest is known. Raises RemoteError, DataError."""
+        commons, holders = self._commons, self._holders
+        manifest = fetch_manifest(holders, commons, self.cid, self.size)
+        if not holders.rows:
+            holders.refresh()
+        begun = begun_message(self._path, self._entry, manifest)
+        store = Store(commons, manifest, lambda: commons.keeper.begin(begun))
+        plan = Plan(self.size, manifest.piece, store.here, holders.not_before, holders.doubted, commons.others.me)
+        plan.windows = self._windows
+        opened = Opened(self._changed, store, plan, Receiver(manifest, commons.counters))
+        self._fetching = Fetching(self.cid, commons, holders, opened, self._tend, self._landed, self._over)
+        return opened
 
-    def _fetch(self, opened: _Open, run: Run) -> None:
-        """Fetches a run from its holder; whatever happens, the run is over then."""
-        began = time.monotonic()
-        try:
-            if opened.store.doubtful and self._settle_doubts(opened, run):
-                return
-            source = self._holders.source(run.holder)
-            try:
-                opened.receiver.receive(run, source, lambda piece: self._arrived(opened, piece))
-                self._holders.good(run.holder)
-            except Gone as gone:
-                self._ask_pieces(opened, run, source, gone)
-        except RemoteError as error:
-            if opened.plan.here[run.first]:  # who is cut off again and again, but gets on, is not as good as dead
-                self._holders.good(run.holder)
-            self._holders.failed(run.holder, error, max(began, run.heard))
-        finally:
-            with self._changed:
-                opened.plan.ended(run)
-                self._changed.notify_all()  # `dispose` waits for that
-
-    def _arrived(self, opened: _Open, piece: VerifiedPiece) -> None:
+    def _landed(self, piece: VerifiedPiece) -> None:
         """A piece is here: those who waited for it have it, then it is written."""
-        opened.store.take(piece)
+        opened = self._opened
+        assert opened is not None
         with self._changed:
-            plan = opened.plan
-            plan.arrived(piece.number)
-            over = [read for read in self._waiting if not plan.lacks(read.wait.first, read.wait.end)]
+            over = [read for read in self._waiting if not opened.plan.lacks(read.wait.first, read.wait.end)]
             for read in over:
                 self._drop(opened, read)
         for read in over:
             self._end_read(opened, read, None, piece)
         opened.store.put(piece)
-        opened.receiver.give_back(piece)
         if opened.store.complete:
             self._end(opened.store)
 
-    def _settle_doubts(self, opened: _Open, run: Run) -> bool:
-        """Looks at the run's doubtful pieces; whether there were any, and the run is to be planned anew."""
-        doubtful = [number for number in range(run.first, run.end) if number in opened.store.doubtful]
-        for number in doubtful:
-            if opened.store.settle(number):
-                with self._changed:
-                    opened.plan.arrived(number)
-        if doubtful and opened.store.complete:
+    def _over(self) -> None:
+        """A worker ended."""
+        opened = self._opened
+        if opened is not None and opened.store.complete:
             self._end(opened.store)
-        return bool(doubtful)
-
-    def _ask_pieces(self, opened: _Open, run: Run, source: Source, gone: Gone) -> None:
-        """The holder does not have the run: which pieces has it? Raises RemoteError; Gone if none."""
-        flags = fetch_flags(source, self.cid, len(opened.plan.here))
-        if all(flags[run.first : run.end]):
-            raise gone  # it contradicts itself: perhaps its file changed just now
-        with self._changed:
-            self._partial[run.holder] = flags
-            opened.plan.hold(run.holder, flags)
-
-    def _ask_partial(self, opened: _Open) -> None:
-        """Learns what the partial holders have by now."""
-        for id in list(self._partial):
-            began = time.monotonic()
-            if self._holders.not_before(id) <= began:
-                try:
-                    self._partial[id] = fetch_flags(self._holders.source(id), self.cid, len(opened.plan.here))
-                except RemoteError as error:
-                    self._holders.failed(id, error, began)
+        self._settled(self)
 
     def _end(self, store: Store) -> None:
         """All pieces are here: the whole is checked by another thread."""

@@ -38,6 +38,7 @@ class Holders:
         self._turns: dict[str, int] = {}
         self._turn = 0
         self._told: dict[str, PeerRow] = {}
+        self._met: dict[str, PeerRow] = {}
         self.rows: dict[str, PeerRow] = {}
         self.listed = float("-inf")
         """When the rows were last brought up to date."""
@@ -61,9 +62,13 @@ class Holders:
         self.rows = self._told | {row.id: row for row in rows if row.url}
         self.listed = time.monotonic()
 
+    def meet(self, row: PeerRow) -> None:
+        """Somebody who is not listed has parts of it: it can be asked for them."""
+        self._met[row.id] = row
+
     def source(self, id: str) -> Source:
         """The source of one of the holders. Raises Misbehaved, Unreachable."""
-        row = self.rows.get(id)
+        row = self.rows.get(id) or self._met.get(id)
         if row is None:
             raise Unreachable("a holder that is not listed any more")
         return self._sources.of(row)
@@ -72,6 +77,10 @@ class Holders:
         """When the holder may be asked for this content."""
         return self._bench.until(id, self.cid)
 
+    def doubted(self, id: str) -> bool:
+        """Whether the holder is to be asked only if nobody else has it: it lied more than once, lately."""
+        return self._bench.doubted(id, time.monotonic())
+
     def good(self, id: str) -> None:
         """The holder gave what was right."""
         self._bench.good(id)
@@ -79,7 +88,7 @@ class Holders:
     def failed(self, id: str, error: RemoteError, began: float) -> None:
         """The holder failed at a request that began then."""
         now = time.monotonic()
-        row = self.rows.get(id)
+        row = self.rows.get(id) or self._met.get(id)
         if isinstance(error, Lied):
             self._commons.counters.reject()
         if isinstance(error, Misbehaved):
@@ -90,7 +99,7 @@ class Holders:
 
     def verdict(self) -> RemoteError:
         """Why nobody gives it."""
-        return verdict([error for id in list(self.rows) if (error := self._bench.why(id, self.cid))])
+        return verdict([error for id in [*self.rows, *self._met] if (error := self._bench.why(id, self.cid))])
 
     def first(self, get: Callable[[PeerRow, Source], T], deadline: float, seeds: bool = True) -> T:
         """The first answer that is right, from whichever holder gives it: `get` raises unless its own is.
@@ -110,7 +119,7 @@ class Holders:
             rows = [row for row in self.rows.values() if seeds or not row.seed]
             ready = [row for row in rows if self.not_before(row.id) <= now]
             if ready and now < deadline:
-                row = min(ready, key=lambda row: self._turns.get(row.id, 0))
+                row = min(ready, key=lambda row: (self.doubted(row.id), self._turns.get(row.id, 0)))
                 self._turn += 1
                 self._turns[row.id] = self._turn
                 try:

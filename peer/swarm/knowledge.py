@@ -1,10 +1,12 @@
 """What must be known of a content of several pieces: its manifest, and which pieces a partial holder has."""
 
 import time
+from collections.abc import Mapping
 
+from peer import bitmap
 from peer.swarm.commons import Commons
 from peer.swarm.holders import Holders
-from peer.swarm.pieces import PiecesReader, flags_of
+from peer.swarm.pieces import PiecesReader
 from peer.swarm.source import Source, by_cid
 from shoal.errors import BadManifest, DataError, Misbehaved
 from shoal.manifest import Cid, Manifest, manifest_length
@@ -33,17 +35,17 @@ def fetch_manifest(holders: Holders, commons: Commons, cid: str, size: int) -> M
     return found or holders.first(get, time.monotonic() + commons.config.read_timeout, seeds=False)
 
 
-def fetch_flags(source: Source, cid: str, count: int) -> bytes:
-    """One byte a piece, 1 for those that the holder has.
+def fetch_pieces(source: Source, cid: str, count: int, say: bytes = b"") -> tuple[int, Mapping[bytes, bytes]]:
+    """(the pieces that the holder has, the fields of its answer's head); `say` goes with the request.
 
     Raises:
         Misbehaved: it does not say so in the way it should.
         RemoteError: see `Source.get`.
     """
     length = -(-count // 8)
-    with source.get(f"{by_cid(cid)}/pieces", 0, length, length) as body:
+    with source.get(f"{by_cid(cid)}/pieces", 0, length, length, say) as body:
         try:
-            return flags_of(body.read(), count)
+            return bitmap.from_wire(body.read(), count), body.fields
         except DataError as error:
             raise Misbehaved(f"{source.name}: {error}") from None
 

@@ -2,8 +2,8 @@
 
     CID.manifest   the manifest's bytes
     CID.data       the file, sparse, of full size; a piece stands where it belongs
-    CID.bits       magic (8 bytes), boot id (36), size (8, little endian), 12 zeros; then one byte a piece:
-                   0 missing, 1 checked, 2 suspect
+    CID.bits       magic (8 bytes), boot id (36), size (8, little endian), the pieces first ≤ n < end that the readers
+                   here want next (4 each), 4 zeros; then one byte a piece: 0 missing, 1 checked, 2 suspect
 
 A piece's byte becomes 1 after its bytes were written, so what says 1 can be read, by this process and by the data
 server, also after the writer was killed. Not so when the machine stopped: then the kernel may have written the one
@@ -26,16 +26,18 @@ from functools import cache
 from pathlib import Path
 from typing import Self
 
+from peer import bitmap
 from peer.layout import Layout
-from shoal.errors import DataError, Lied, LocalError
+from shoal.errors import Lied, LocalError
 from shoal.manifest import Cid, Manifest, is_cid, manifest_length, piece_count, piece_size
 
 MISSING, CHECKED, SUSPECT = 0, 1, 2
-_HEAD = struct.Struct("<8s36sQ12x")
+AROUND = 4096
+_HEAD = struct.Struct("<8s36sQII4x")
+_WANT, _WANT_AT = struct.Struct("<II"), 52
 _MAGIC = b"shoalb1\n"
 _KNOWN = bytes(n if n in (CHECKED, SUSPECT) else MISSING for n in range(256))
 _DOUBT = bytes(SUSPECT if n in (CHECKED, SUSPECT) else MISSING for n in range(256))
-_DIGITS = bytes(ord("1") if n == CHECKED else ord("0") for n in range(256))
 _MANIFEST_HEAD = 256  # bytes, more than a manifest's lines before the pieces' hashes can have
 # Bytes of one pwrite. A longer one makes the kernel take larger blocks of fresh memory for the page cache; in a virtual
 # machine those are the ones that went back to the host, and getting them again costs more than all the rest. A shorter
@@ -71,24 +73,6 @@ def verify(manifest: Manifest, number: int, data: bytes | bytearray | memoryview
     return VerifiedPiece(manifest.cid, number, memoryview(data))
 
 
-def bitmap(flags: bytes | bytearray) -> bytes:
-    """The wire's form of one byte a piece: piece i is bit i of byte i // 8, most significant bit first; rest zeros."""
-    length = -(-len(flags) // 8)
-    return int(flags.translate(_DIGITS).ljust(8 * length, b"0") or b"0", 2).to_bytes(length, "big")
-
-
-def flags_of(body: bytes, count: int) -> bytes:
-    """One byte a piece, `CHECKED` or `MISSING`, from a bitmap off the wire.
-
-    Raises:
-        DataError: its length is not that of `count` pieces.
-    """
-    if len(body) != -(-count // 8):
-        raise DataError(f"a bitmap of {len(body)} bytes for {count} pieces")
-    digits = f"{int.from_bytes(body, 'big'):0{8 * len(body)}b}".encode() if body else b""
-    return digits[:count].translate(bytes(n == ord("1") for n in range(256)))
-
-
 def paths_of(layout: Layout, cid: str) -> tuple[Path, Path, Path]:
     """The files of a content's pieces: (data, bits, manifest)."""
     assert is_cid(cid)  # it becomes a file's name
@@ -117,8 +101,8 @@ class Pieces:
     At most one `Pieces` of a cid is open at a time. `missing`, `has` and `read` hash a suspect piece before they
     answer. A range of pieces is half open: first ≤ n < end.
 
-    Threading: any thread, any method, but `close` and `remove` only when no other is under way. `_lock` guards the
-    flags and is never held during I/O; `_writing` is held for one write to the disk, and only that.
+    Threading: any thread, any method, but `close` and `remove` only when no other than `say_want` is under way.
+    `_lock` guards the flags and is never held during I/O; `_writing` is held for one write to the disk, and only that.
     """
 
     def __init__(self, layout: Layout, manifest: Manifest, data: int, bits: int, flags: bytearray) -> None:
@@ -204,14 +188,22 @@ class Pieces:
             raise LocalError("a download's file was cut short by somebody else")
         return data
 
+    def say_want(self, want: tuple[int, int]) -> None:
+        """Notes which pieces first ≤ n < end are wanted here next. Raises LocalError."""
+        with self._writing, _local("note what is wanted of a download"):
+            if self._bits >= 0:  # else it was closed, and the number may be another file's by now
+                _write(self._bits, _WANT.pack(*want), _WANT_AT)
+
     def descriptor(self) -> int:
         """A new descriptor of the data."""
         return os.open(f"/proc/self/fd/{self._data}", os.O_RDONLY | os.O_CLOEXEC)
 
     def close(self) -> None:
         """Gives the descriptors back; what is on disk stays."""
-        os.close(self._data)
-        os.close(self._bits)
+        with self._writing:
+            os.close(self._data)
+            os.close(self._bits)
+            self._bits = -1
 
     def remove(self) -> None:
         """Closes, and takes the files away; those moved elsewhere already are none of ours.
@@ -268,7 +260,7 @@ def _create_pair(data: Path, bits: Path, manifest: Manifest) -> None:
         os.ftruncate(fd, manifest.size)
     finally:
         os.close(fd)
-    _replace(bits, _HEAD.pack(_MAGIC, boot_id(), manifest.size) + bytes(manifest.count))
+    _replace(bits, _HEAD.pack(_MAGIC, boot_id(), manifest.size, 0, 0) + bytes(manifest.count))
 
 
 def _open_pair(data: Path, bits: Path, manifest: Manifest) -> tuple[int, int, bytearray] | None:
@@ -294,14 +286,15 @@ def _trusted(data: int, bits: int, manifest: Manifest) -> bytearray | None:
     body = os.pread(bits, _HEAD.size + manifest.count + 1, 0)
     if not stat.S_ISREG(status.st_mode) or status.st_size != manifest.size or len(body) != _HEAD.size + manifest.count:
         return None
-    magic, boot, size = _HEAD.unpack_from(body)
+    magic, boot, size, _, _ = _HEAD.unpack_from(body)
     if (magic, size) != (_MAGIC, manifest.size):
         return None
     if boot == boot_id():
+        _write(bits, _WANT.pack(0, 0), _WANT_AT)  # what readers wanted who are no more
         return bytearray(body[_HEAD.size :].translate(_KNOWN))
     flags = bytearray(body[_HEAD.size :].translate(_DOUBT))
     _write(bits, flags, _HEAD.size)  # before the boot id: readers trust nothing under another one
-    _write(bits, _HEAD.pack(_MAGIC, boot_id(), size), 0)
+    _write(bits, _HEAD.pack(_MAGIC, boot_id(), size, 0, 0), 0)
     return flags
 
 
@@ -323,7 +316,7 @@ class PiecesReader:
         try:
             for path in paths_of(layout, cid):
                 fds.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW))
-            magic, boot, size = _HEAD.unpack(os.pread(fds[1], _HEAD.size, 0))
+            magic, boot, size, _, _ = _HEAD.unpack(os.pread(fds[1], _HEAD.size, 0))
         except (OSError, struct.error):
             magic, boot, size = b"", b"", 0
         if magic != _MAGIC or boot != boot_id():
@@ -340,6 +333,19 @@ class PiecesReader:
     def flags(self) -> bytes:
         """One byte a piece: `CHECKED` for those that are here now."""
         return self._flags(0, piece_count(self.size))
+
+    def want(self) -> tuple[int, int]:
+        """The pieces first ≤ n < end that the readers of its peer want next; (0, 0): none. Raises OSError."""
+        first, end = _WANT.unpack(os.pread(self._bits, _WANT.size, _WANT_AT))
+        return first, end
+
+    def pieces_around(self, number: int) -> int:
+        """The pieces that are here, as in `peer.bitmap`; of very many only some thousands around this one."""
+        count = piece_count(self.size)
+        if count <= 8 * AROUND:
+            return bitmap.of_flags(self.flags())
+        first = max(0, min(number - AROUND, count - 2 * AROUND))
+        return bitmap.of_flags(self._flags(first, first + 2 * AROUND)) << first
 
     def covers(self, offset: int, size: int) -> bool:
         """Whether all bytes of the range are in pieces that are here now (they stay so)."""

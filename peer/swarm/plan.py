@@ -1,238 +1,484 @@
-"""Which run to ask of whom, next. Pure: pieces, windows, holders and time go in, runs come out.
+"""Which run to ask of whom, next, and which to give up. Pure: pieces, windows, holders, rates and time come in, runs to
+fetch and to cancel go out.
 
 All forces to weigh; check each of them again when changing anything here:
 
- 1. A piece that a reader waits for comes before all others.
- 2. A piece that is here or under way is not asked for again.
- 3. Only what the open handles' windows cover is fetched: a partial read keeps pieces and not the file.
+ 1. A piece that a reader waits for comes before all others, and is asked of who will give it first.
+ 2. A piece that is here or under way is not asked for again; but for (11).
+ 3. Only what the open handles' windows cover is fetched: a partial read keeps pieces and not the file. A stream in a
+    swarm also takes what is rare further ahead.
  4. A window grows with the handle's streak and is nothing after a jump.
- 5. Runs are long, because a request costs as much as 100 KiB; but not so long that a dead holder takes much with it,
-    and what a reader waits for does not wait until there is enough for a long run.
- 6. A holder is asked for what it has, and while it is not benched.
+ 5. Runs are long, because a request costs as much as 100 KiB; but no longer than their holder gives in `RUN_TIME`, so
+    that it takes little with it when it dies; and what a reader waits for does not wait for a long run.
+ 6. A holder is asked for what it has, and while it is not benched; one that is doubted only if nobody else has it.
  7. Holders take turns; none gets more than `PER_HOLDER` runs at a time, a content no more than `RUNS`;
     when readers wait, `URGENT` times that.
  8. When a run ends early, its other pieces are open again at once, for whoever is free.
+ 9. A new holder is tried with little; a slow one (`SLOW` times slower than the best) is asked only for what no faster
+    one has.
+10. A source gives each piece once before it gives any twice: of the pieces that no reader has, each of the K readers
+    that want them asks for those whose number, modulo K, is its own place among them by id. Another's piece is waited
+    for a moment (`DEFER`) before the source is asked for it all the same. What a reader has is asked of readers.
+11. A piece that a reader waits for and that is late is asked of a second holder: at most 5 % more than the file in all
+    (one piece at least). What is under way and not needed any more is cancelled.
+12. Near the reader in order, beyond that the rarest first, from a random place on, so that readers have different
+    pieces to give.
 
 One `Plan` belongs to one content, and its owner's lock guards it.
 """
 
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-KIB, MIB = 1 << 10, 1 << 20
+from peer import bitmap
+from peer.swarm.holding import Holding
+from peer.swarm.rarity import Rarity
+from peer.swarm.window import AHEAD, MIB, Window
+
+KIB = 1 << 10
 RUN = 4 * MIB
 """Bytes of a run at most (one piece at least)."""
-AHEAD = 64 * MIB
-"""Bytes that a window reaches ahead of its reader at most."""
-SLACK = 2 * MIB
-"""A read this near to where the streak stands belongs to it: the kernel's read-ahead does not arrive in order."""
+LITTLE = MIB
+"""Bytes of a run of a holder whose rate is not known."""
+RUN_TIME = 0.25
+"""Seconds that a run should take."""
 PER_HOLDER = 2
-RUNS = 4
+RUNS = 16
 URGENT = 2
 """For what readers wait for, the limits of runs are so many times higher."""
 PATIENCE = 0.5
 """Seconds that a waiting reader grants to a holder whose penalty is about to end."""
-
-
-class Window:
-    """One open handle's streak: where it reads, and how far ahead of it to fetch."""
-
-    __slots__ = ("_size", "cursor", "limit", "position", "streak")
-
-    def __init__(self, size: int, limit: int = AHEAD) -> None:
-        self._size, self.limit = size, limit
-        self.position = 0
-        self.streak = 0
-        self.cursor = 0
-        """All pieces from the position to before this one are here or under way."""
-
-    def read(self, offset: int, length: int) -> None:
-        """The handle reads `length` bytes at `offset`."""
-        end = min(offset + length, self._size)
-        if abs(offset - self.position) > SLACK:
-            self.streak = 0
-            self.position = end
-            self.cursor = 0
-        elif end > self.position:
-            self.streak += min(length, end - self.position)
-            self.position = end
-
-    @property
-    def ahead(self) -> int:
-        """Bytes to fetch ahead of the position: twice what the streak has read."""
-        return min(self.limit, 2 * self.streak)
-
-    @property
-    def end(self) -> int:
-        """The offset that the window reaches to."""
-        return min(self._size, self.position + self.ahead)
-
-
-@dataclass(slots=True)
-class Holding:
-    """One holder of the content. `pieces` has a byte a piece, 1 for those it has; None when it has all."""
-
-    id: str
-    pieces: bytes | None = None
-    active: int = 0
-    turn: int = 0
-
-    def has(self, number: int) -> bool:
-        """Whether the holder has the piece."""
-        return self.pieces is None or self.pieces[number] == 1
+SLOW = 8
+UNKNOWN = 0.5
+"""Seconds after which a holder whose rate is not known is expected to give a piece."""
+DEFER = 0.5
+"""Seconds for which a reader leaves it to another one to ask a source for a piece; and a source idles before it is
+asked for what is another's, or is at readers too."""
+FRESH = 3.0
+"""Seconds for which what a reader said that it wants is true."""
+SILENT = 1.0
+"""A run of which no byte came for so long is late, and one that needs so much longer for what a reader waits for."""
+SPARE = 20
+"""One part in so many of the file may be asked for twice."""
+NEAR = 4 * MIB
+"""Bytes ahead of a reader that are fetched in order, also where others read."""
 
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """Neighbouring pieces, first ≤ n < end, asked of one holder. `heard` is when its last byte came; 0: none yet."""
+    """Neighbouring pieces, first ≤ n < end, asked of one holder at `began`. Up to `at` they came.
+
+    `heard` is when its last byte came, 0: none yet; `bytes`: how many did. Who receives it sets these two, and nobody
+    else. `cancelled`: nobody needs it any more.
+    """
 
     holder: str
     first: int
     end: int
+    at: int = 0
+    began: float = 0.0
     heard: float = 0.0
+    bytes: int = 0
+    cancelled: bool = False
 
 
 @dataclass(slots=True, eq=False)
 class Wait:
-    """A reader waits for the pieces first ≤ n < end."""
+    """A reader waits for the pieces first ≤ n < end, since then."""
 
     first: int
     end: int
+    since: float = 0.0
 
 
 class Plan:
     """What is here, what is under way and what is wanted of one content."""
 
-    def __init__(self, size: int, piece: int, here: bytes, not_before: Callable[[str], float]) -> None:
-        """`here` has a byte a piece, 1 for those that are here; `not_before(holder)` is when it may be asked again."""
-        self.size, self.piece = size, piece
-        self.here = bytearray(here)
-        self.missing = self.here.count(0)
+    def __init__(
+        self,
+        size: int,
+        piece: int,
+        here: int,
+        not_before: Callable[[str], float],
+        doubted: Callable[[str], bool] = lambda holder: False,
+        me: str = "",
+        dice: random.Random | None = None,
+    ) -> None:
+        """`here` are the pieces that are here; `not_before(holder)` is when it may be asked again, `doubted(holder)`
+        whether only if nobody else has it. `me` is one's own id, as other readers know it.
+        """
+        self.size, self.piece, self.here, self.me = size, piece, here, me
+        self.count = -(-size // piece)
         self.holdings: dict[str, Holding] = {}
         self.windows: list[Window] = []
         self.waits: list[Wait] = []
         self.runs: list[Run] = []
-        self._flying: dict[int, Run] = {}
-        self._not_before = not_before
+        self.twice = 0
+        """Bytes that were asked for a second time because they were late."""
+        self._all = bitmap.span(0, self.count)
+        self._flying = 0
+        self._rarity = Rarity()
+        self._not_before, self._doubted = not_before, doubted
+        self._dice = dice or random.Random()
         self._turn = 0
 
-    def hold(self, holder: str, pieces: bytes | None) -> None:
-        """The holder has these pieces, or all."""
-        known = self.holdings.setdefault(holder, Holding(holder))
-        known.pieces = pieces
+    # What is known
+
+    @property
+    def missing(self) -> int:
+        """How many pieces are not here."""
+        return self.count - self.here.bit_count()
+
+    def hold(self, holder: str, pieces: int | None) -> None:
+        """The holder has these pieces, or all: a source."""
+        known = self.holdings.get(holder)
+        if known is None:
+            known = self.holdings[holder] = Holding(holder)
+        if pieces is not None:
+            pieces &= self._all
+        old = known.pieces or 0
+        if pieces != known.pieces:
+            self._rarity.remove(old & ~(pieces or 0))
+            self._rarity.add((pieces or 0) & ~old)
+            known.pieces = pieces
+
+    def news(self, holder: str, pieces: int, want: tuple[int, int], now: float) -> None:
+        """A holder that does not have all said that it has these too, and what it wants."""
+        known = self.holdings.get(holder)
+        if known is None or known.pieces is None:
+            return
+        self.hold(holder, known.pieces | pieces)
+        known.want, known.heard = want, now
 
     def keep_only(self, holders: set[str]) -> None:
         """Nobody else holds the content any more; runs under way go on."""
-        for holder in [h for h in self.holdings.values() if h.id not in holders and not h.active]:
-            del self.holdings[holder.id]
+        for holding in [h for h in self.holdings.values() if h.id not in holders and not h.active]:
+            self._rarity.remove(holding.pieces or 0)
+            del self.holdings[holding.id]
 
     def lacks(self, first: int, end: int) -> bool:
         """Whether one of the pieces first ≤ n < end is not here."""
-        return self.here.find(0, first, end) >= 0
+        return bool(bitmap.span(first, end) & ~self.here)
+
+    def has(self, number: int) -> bool:
+        """Whether the piece is here."""
+        return bool(self.here >> number & 1)
+
+    def want(self) -> tuple[int, int]:
+        """The pieces first ≤ n < end among which those are that one's own readers want next; (0, 0): none."""
+        spans = [(window.position, window.far) for window in self.windows if window.ahead]
+        if not spans:
+            return 0, 0
+        first, end = min(first for first, _ in spans) // self.piece, -(-max(end for _, end in spans) // self.piece)
+        lacking = bitmap.span(first, end) & ~self.here
+        return (bitmap.lowest(lacking), end) if lacking else (0, 0)
+
+    # What happens
 
     def arrived(self, number: int) -> None:
         """The piece is here, checked."""
-        if not self.here[number]:
-            self.here[number] = 1
-            self.missing -= 1
-        self._flying.pop(number, None)
+        bit = 1 << number
+        self.here |= bit
+        self._flying &= ~bit
+
+    def came(self, run: Run, number: int, now: float) -> list[Run]:
+        """The piece is here by this run; the runs that nobody needs any more, to be cancelled."""
+        self.arrived(number)
+        run.at = number + 1
+        holding = self.holdings.get(run.holder)
+        if holding is not None:
+            size = self._size(number)
+            holding.queued -= size
+            holding.pace.came(size, now)
+        useless = [other for other in self.runs if other is not run and other.first <= number < other.end]
+        useless = [other for other in useless if not other.cancelled and not self.lacks(other.at, other.end)]
+        for other in useless:
+            other.cancelled = True
+        return useless
 
     def lost(self, number: int) -> None:
         """The piece is not here any more."""
-        if self.here[number]:
-            self.here[number] = 0
-            self.missing += 1
-            self._reopen(number)
+        self.here &= ~(1 << number)
 
-    def ended(self, run: Run) -> None:
+    def ended(self, run: Run, now: float) -> None:
         """The run is over, whole or not; what did not arrive is open again."""
         self.runs.remove(run)
-        if run.holder in self.holdings:
-            self.holdings[run.holder].active -= 1
-        for number in range(run.first, run.end):
-            if self._flying.get(number) is run:
-                del self._flying[number]
-                self._reopen(number)
+        holding = self.holdings.get(run.holder)
+        if holding is not None:
+            holding.active -= 1
+            holding.queued -= sum(self._size(number) for number in range(run.at, run.end))
+            if not holding.active:
+                holding.idle = now
+                holding.pace.end(now)
+        self._flying &= ~bitmap.span(run.at, run.end)
+        for other in self.runs:
+            self._flying |= bitmap.span(other.at, other.end) & ~self.here
+
+    # What to do
 
     def next(self, now: float) -> Run | None:
         """The next run to fetch, from now on under way; None if nothing is wanted or nobody is free for it."""
-        room = len(self.runs) < RUNS
-        if not room and (not self.waits or len(self.runs) >= URGENT * RUNS):
+        if len(self.runs) >= (URGENT * RUNS if self.waits else RUNS):
             return None
         free = [h for h in self.holdings.values() if h.active < URGENT * PER_HOLDER and self._not_before(h.id) <= now]
         if not free:
             return None
-        for number, blocked in self._starts():
-            if not blocked and not room:
-                return None
-            able = [h for h in free if h.has(number) and (blocked or h.active < PER_HOLDER)]
-            if able:
-                holding = min(able, key=lambda h: (h.active, h.turn))
-                return self._start(holding, number)
-        return None
+        readers = self._readers(now)
+        run = self._blocked(free, readers, now) if self.waits else None
+        if run is None and len(self.runs) < RUNS:
+            run = self._ahead([h for h in free if h.active < PER_HOLDER], readers, now)
+        return run
 
-    def outlook(self, first: int, end: int, now: float) -> float | None:
-        """What a reader of these pieces may hope for: None when nobody can be asked for the first that is missing;
-        else until when to wait for it (infinity: until something arrives or fails).
+    def outlook(self, wait: Wait, now: float) -> float | None:
+        """What a reader may hope for: None when nobody can be asked for the first piece that it lacks;
+        else until when to wait for it (infinity: until something arrives or fails), and then to ask `next` again.
         """
-        number = self.here.find(0, first, end)
-        if number < 0 or number in self._flying:
+        lacking = bitmap.span(wait.first, wait.end) & ~self.here
+        if not lacking:
             return float("inf")
-        soonest = min((self._not_before(h.id) for h in self.holdings.values() if h.has(number)), default=None)
+        number = bitmap.lowest(lacking)
+        carriers = [run for run in self.runs if run.at <= number < run.end]
+        if carriers:
+            if len(carriers) > 1:
+                return float("inf")
+            late = max(carriers[0].began, carriers[0].heard) + SILENT
+            return late if late > now else now + SILENT / 2
+        able = [self._not_before(h.id) for h in self.holdings.values() if h.has(number)]
+        soonest = min(able, default=None)
         if soonest is None or soonest > now + PATIENCE:
             return None
-        return soonest if soonest > now else float("inf")
+        return soonest if soonest > now else wait.since + DEFER if wait.since + DEFER > now else now + DEFER
 
     def heard(self, first: int, end: int) -> float:
         """When a byte last came for one of these pieces that is under way; 0 if none did."""
         return max((run.heard for run in self.runs if run.first < end and first < run.end), default=0.0)
 
-    def _starts(self) -> Iterator[tuple[int, bool]]:
-        """(open piece, whether a reader waits for it), the most wanted first."""
-        for wait in self.waits:
-            for number in range(wait.first, wait.end):
-                if self._open(number):
-                    yield number, True
-        for window in self.windows:
-            first, end = self._reach(window)
-            window.cursor = max(window.cursor, first)
-            while window.cursor < end and not self._open(window.cursor):
-                window.cursor += 1
-            # A window that moved a little does not make a little run: better a long one, later.
-            least = -(-min(RUN, window.ahead // 4) // self.piece)
-            if window.cursor < end and (end - window.cursor >= least or end * self.piece >= self.size):
-                for number in range(window.cursor, end):
-                    if self._open(number):
-                        yield number, False
+    # What readers wait for
 
-    def _start(self, holding: Holding, first: int) -> Run:
-        end = first + 1
-        most = min(first + max(1, RUN // self.piece), len(self.here))
-        while end < most and self._open(end) and holding.has(end) and self._wanted(end):
-            end += 1
+    def _blocked(self, free: list[Holding], readers: list[str], now: float) -> Run | None:
+        for wait in self.waits:
+            for number in _each(bitmap.span(wait.first, wait.end) & ~self.here & ~self._flying):
+                holding = self._first_to_give(number, free, now)
+                if holding is None or (holding.pieces is None and self._leaves(number, wait, readers, now)):
+                    continue
+                wanted = self._wanted(wait) & ~self.here & ~self._flying
+                return self._start(holding, number, holding.of(wanted) | 1 << number, now)
+        return self._second(free, now)
+
+    def _leaves(self, number: int, wait: Wait, readers: list[str], now: float) -> bool:
+        """Whether the piece, which only sources have, is for now another reader's to ask for."""
+        return bool(readers) and self._place(readers, number) != self.me and now < wait.since + DEFER
+
+    def _second(self, free: list[Holding], now: float) -> Run | None:
+        """A piece that is late, asked of a second holder."""
+        for wait in self.waits:
+            lacking = bitmap.span(wait.first, wait.end) & ~self.here
+            if not lacking:
+                continue
+            number = bitmap.lowest(lacking)
+            carriers = [run for run in self.runs if run.at <= number < run.end]
+            size = self._size(number)
+            if len(carriers) != 1 or self.twice + size > max(self.piece, self.size // SPARE):
+                continue
+            run = carriers[0]
+            needs = self._needs(run, number, now)
+            if needs < SILENT:
+                continue
+            others = [holding for holding in free if holding.id != run.holder]
+            holding = self._first_to_give(number, others, now)
+            if holding is not None and self._eta(holding, size, now) < needs / 2:
+                self.twice += size
+                return self._start(holding, number, 1 << number, now)
+        return None
+
+    def _needs(self, run: Run, number: int, now: float) -> float:
+        """Seconds until the run has brought the piece, as far as can be told; infinity if it fell silent."""
+        took = now - run.began
+        if now - max(run.began, run.heard) >= SILENT:
+            return float("inf")
+        if took < SILENT / 2 or not run.bytes:
+            return 0.0
+        left = (number + 1 - run.first) * self.piece - run.bytes
+        return left * took / run.bytes
+
+    def _first_to_give(self, number: int, free: list[Holding], now: float) -> Holding | None:
+        """Who will give the piece first: a source after readers of the same speed, the doubted after all others."""
+        able = [holding for holding in free if holding.has(number)]
+        if not able:
+            return None
+        if any(self._doubted(holding.id) for holding in able):
+            trusted = [holding for holding in able if not self._doubted(holding.id)]
+            if not trusted and self._is_elsewhere(number, now):
+                return None
+            able = trusted or able
+        size, crowd = self._size(number), len(able) > 1
+
+        def late(holding: Holding) -> tuple[float, int]:
+            eta = self._eta(holding, size, now)
+            return (2 * eta if crowd and holding.pieces is None else eta), holding.turn
+
+        return min(able, key=late)
+
+    def _is_elsewhere(self, number: int, now: float) -> bool:
+        """Whether somebody who is not doubted has the piece, and may be asked soon."""
+        return any(
+            holding.has(number) and not self._doubted(holding.id) and self._not_before(holding.id) <= now + PATIENCE
+            for holding in self.holdings.values()
+        )
+
+    def _eta(self, holding: Holding, size: int, now: float) -> float:
+        rate = holding.pace.rate(now)
+        return (holding.queued + size) / rate if rate else UNKNOWN * (1 + holding.active)
+
+    # What they will want
+
+    def _ahead(self, free: list[Holding], readers: list[str], now: float) -> Run | None:
+        swarm = bool(self._rarity.any) or bool(readers)
+        near = self._reach(lambda window: window.end)
+        reaches = [near, self._reach(lambda window: window.far) & ~near] if swarm else [near]
+        free.sort(key=lambda holding: (holding.active, holding.turn))
+        for reach in reaches:
+            wanted = reach & ~self.here & ~self._flying
+            if not wanted:
+                continue
+            if not swarm and not self._worth_it(wanted):
+                continue
+            for holding in free:
+                pieces = self._pieces_for(holding, wanted, readers, now) if swarm else holding.of(wanted)
+                pieces = self._not_of_better(holding, pieces, now) if pieces and len(self.holdings) > 1 else pieces
+                if pieces:
+                    number = self._pick(pieces) if holding.pieces is not None else bitmap.lowest(pieces)
+                    return self._start(holding, number, pieces, now)
+        return None
+
+    def _pieces_for(self, holding: Holding, wanted: int, readers: list[str], now: float) -> int:
+        """What to ask the holder for of what is wanted, where others read too."""
+        pieces = holding.of(wanted)
+        if holding.pieces is not None or not readers:
+            return pieces
+        rare = pieces & ~self._rarity.any
+        if rare:
+            mine = rare & self._mine(readers, rare)
+            if mine or now < holding.idle + DEFER or holding.active:
+                return mine
+            return 1 << bitmap.highest(rare)
+        # Readers have all of it: sources are asked for what those cannot give just now.
+        return pieces if not holding.active and now >= holding.idle + DEFER else 0
+
+    def _not_of_better(self, holding: Holding, pieces: int, now: float) -> int:
+        """Those that nobody much faster, or less doubted, has."""
+        rate, doubted = holding.pace.rate(now), self._doubted(holding.id)
+        if not rate and not doubted:
+            return pieces
+        for other in self.holdings.values():
+            if other is holding or self._not_before(other.id) > now or self._doubted(other.id) > doubted:
+                continue
+            if doubted > self._doubted(other.id) or (rate and other.pace.rate(now) > SLOW * rate):
+                pieces &= ~other.of(pieces)
+                if not pieces:
+                    break
+        return pieces
+
+    def _pick(self, pieces: int) -> int:
+        """Near a reader the first of the pieces, else one of the rarest."""
+        for window in self.windows:
+            first = window.position // self.piece
+            soon = pieces & bitmap.span(first, first + max(1, NEAR // self.piece))
+            if soon:
+                return bitmap.lowest(soon)
+        rarest = self._rarity.rarest(pieces)
+        low, high = bitmap.lowest(rarest), bitmap.highest(rarest)
+        behind = rarest >> (start := self._dice.randint(low, high))
+        return start + bitmap.lowest(behind)
+
+    def _worth_it(self, wanted: int) -> bool:
+        """Whether there is enough for a run: a window that moved a little does not make a little run, but a long one
+        later."""
+        for window in self.windows:
+            first, end = self._span_of(window, window.end)
+            lacking = wanted & bitmap.span(first, end)
+            least = -(-min(RUN, window.ahead // 4) // self.piece)
+            if lacking and (end - bitmap.lowest(lacking) >= least or end * self.piece >= self.size):
+                return True
+        return False
+
+    # Who reads too
+
+    def _readers(self, now: float) -> list[str]:
+        """The ids, sorted, of those who want now what is wanted here, oneself among them; [] if that is nobody else."""
+        first, end = self.want()
+        if not self.me or first == end:
+            return []
+        found = [
+            holding.id
+            for holding in self.holdings.values()
+            if holding.want[0] < end
+            and first < holding.want[1]
+            and now - holding.heard < FRESH
+            and self._not_before(holding.id) <= now
+        ]
+        return sorted([*found, self.me]) if found else []
+
+    @staticmethod
+    def _place(readers: list[str], number: int) -> str:
+        """Which of the readers asks the sources for the piece."""
+        return readers[number % len(readers)]
+
+    def _mine(self, readers: list[str], pieces: int) -> int:
+        """Those of the pieces that are one's own to ask the sources for."""
+        step, place = len(readers), readers.index(self.me)
+        first = bitmap.lowest(pieces)
+        first += (place - first) % step
+        found, bit = 0, 1 << first
+        for _ in range(first, pieces.bit_length(), step):
+            if pieces & bit:
+                found |= bit
+                break  # one after the other: neighbours are others'
+            bit <<= step
+        return found
+
+    # Smaller things
+
+    def _start(self, holding: Holding, first: int, pieces: int, now: float) -> Run:
+        """Asks the holder for a run that begins at `first`, of these pieces."""
+        rate = holding.pace.rate(now)
+        most = min(rate * RUN_TIME, RUN) if rate else LITTLE
+        end = bitmap.stretch(pieces, first, max(1, int(most) // self.piece))
         self._turn += 1
         holding.turn = self._turn
         holding.active += 1
-        run = Run(holding.id, first, end)
+        holding.pace.begin(now)
+        run = Run(holding.id, first, end, first, now)
+        holding.queued += sum(self._size(number) for number in range(first, end))
         self.runs.append(run)
-        for number in range(first, end):
-            self._flying[number] = run
+        self._flying |= bitmap.span(first, end) & ~self.here
         return run
 
-    def _open(self, number: int) -> bool:
-        return not self.here[number] and number not in self._flying
+    def _size(self, number: int) -> int:
+        return min(self.piece, self.size - number * self.piece)
 
-    def _wanted(self, number: int) -> bool:
-        if any(wait.first <= number < wait.end for wait in self.waits):
-            return True
-        return any(first <= number < end for first, end in map(self._reach, self.windows))
+    def _wanted(self, wait: Wait) -> int:
+        """What a run for this reader may go on into."""
+        return bitmap.span(wait.first, wait.end) | self._reach(lambda window: window.end)
 
-    def _reach(self, window: Window) -> tuple[int, int]:
-        """The pieces that the window covers."""
-        if window.ahead == 0:
-            return 0, 0
-        return window.position // self.piece, -(-window.end // self.piece)
-
-    def _reopen(self, number: int) -> None:
+    def _reach(self, end: Callable[[Window], int]) -> int:
+        """The pieces from each window's position to this end of it."""
+        pieces = 0
         for window in self.windows:
-            window.cursor = min(window.cursor, number)
+            pieces |= bitmap.span(*self._span_of(window, end(window)))
+        return pieces
+
+    def _span_of(self, window: Window, end: int) -> tuple[int, int]:
+        return (window.position // self.piece, -(-end // self.piece)) if window.ahead else (0, 0)
+
+
+def _each(pieces: int) -> Iterator[int]:
+    """The numbers in the set, from the first on."""
+    while pieces:
+        number = bitmap.lowest(pieces)
+        yield number
+        pieces &= pieces - 1
+
+
+__all__ = ["AHEAD", "KIB", "MIB", "Plan", "Run", "Wait", "Window"]

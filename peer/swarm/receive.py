@@ -7,7 +7,7 @@ from collections.abc import Callable
 from peer.swarm.counters import Counters
 from peer.swarm.pieces import VerifiedPiece
 from peer.swarm.plan import Run
-from peer.swarm.source import Source, by_cid
+from peer.swarm.source import Body, Source, by_cid
 from shoal.errors import Lied
 from shoal.manifest import Manifest
 
@@ -29,10 +29,18 @@ class Receiver:
         """The piece's bytes are not needed any more: others come to stand in their place."""
         self._buffers.append(memoryview(piece.data.obj))
 
-    def receive(self, run: Run, source: Source, arrived: Callable[[VerifiedPiece], None]) -> None:
+    def receive(
+        self,
+        run: Run,
+        source: Source,
+        say: bytes,
+        begun: Callable[[Body], None],
+        arrived: Callable[[Run, VerifiedPiece], None],
+    ) -> None:
         """Fetches the run. Pieces that arrived before an error are given to `arrived` all the same.
 
-        Who is given a piece gives it back some time.
+        `say` goes with the request; `begun` is told of the answer's body before it is read. Who is given a piece gives
+        it back some time.
 
         Raises:
             Lied: a piece is wrong; nothing after it was read.
@@ -40,7 +48,8 @@ class Receiver:
         """
         manifest = self._manifest
         first, (last, length) = run.first * manifest.piece, manifest.span(run.end - 1)
-        with source.get(by_cid(manifest.cid), first, last + length, manifest.size) as body:
+        with source.get(by_cid(manifest.cid), first, last + length, manifest.size, say) as body:
+            begun(body)
             for number in range(run.first, run.end):
                 length = manifest.span(number)[1]
                 view = self._buffers.pop() if self._buffers else memoryview(bytearray(manifest.piece))
@@ -51,8 +60,8 @@ class Receiver:
                     got = body.readinto(part)
                     digest.update(part[:got])
                     done += got
-                    run.heard = time.monotonic()
+                    run.heard, run.bytes = time.monotonic(), run.bytes + got
                 if digest.digest() != manifest.hash_of(number):
                     raise Lied(f"{source.name} sent a wrong piece {number} of {manifest.cid[:12]}")
                 self._counters.fetched(source.name, length)
-                arrived(VerifiedPiece(manifest.cid, number, view[:length]))
+                arrived(run, VerifiedPiece(manifest.cid, number, view[:length]))

@@ -6,6 +6,7 @@ One contract suite runs on both. What a source gives is unverified; nobody but t
 
 import threading
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 from urllib.parse import quote, urlsplit
@@ -34,6 +35,8 @@ class Body(Protocol):
     """The bytes of an answer, as they come; see `connection.Body`. Closed by whoever got it."""
 
     size: int
+    fields: Mapping[bytes, bytes]
+    """Of the answer's head; names in lower case."""
 
     def readinto(self, view: memoryview) -> int:
         """Puts the next bytes into the view, at least one. Raises Unreachable, Misbehaved."""
@@ -45,6 +48,10 @@ class Body(Protocol):
 
     def close(self) -> None:
         """Ends it, read or not."""
+        ...
+
+    def abort(self) -> None:
+        """Has who reads it end soon, with Unreachable. Any thread."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -62,8 +69,12 @@ class Source(Protocol):
         """The peer's name."""
         ...
 
-    def get(self, target: str, first: int = 0, end: int | None = None, size: int | None = None) -> Body:
+    def get(
+        self, target: str, first: int = 0, end: int | None = None, size: int | None = None, say: bytes = b""
+    ) -> Body:
         """Asks for the bytes first ≤ n < end of a thing of `size` bytes; for all of it when `end` is None or `size`.
+
+        `say` are lines of the request's head, each with its end.
 
         Raises:
             Unreachable: no connection, or no answer in time.
@@ -110,11 +121,13 @@ class HttpSource:
         """The peer's name."""
         return self._name
 
-    def get(self, target: str, first: int = 0, end: int | None = None, size: int | None = None) -> Body:
+    def get(
+        self, target: str, first: int = 0, end: int | None = None, size: int | None = None, say: bytes = b""
+    ) -> Body:
         """See `Source.get`. Waits while all of the holder's connections are in use."""
         connection = self._take()
         try:
-            return connection.get(target, first, end, size)
+            return connection.get(target, first, end, size, say)
         except BaseException:
             self._give_back(connection)
             raise

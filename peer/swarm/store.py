@@ -13,9 +13,10 @@ import threading
 import time
 from collections.abc import Callable
 
+from peer import bitmap
 from peer.swarm.commons import Commons
 from peer.swarm.pending import Parts
-from peer.swarm.pieces import CHECKED, SUSPECT, Pieces, PiecesReader, VerifiedPiece
+from peer.swarm.pieces import SUSPECT, Pieces, PiecesReader, VerifiedPiece
 from shoal.errors import LocalError
 from shoal.manifest import Manifest
 
@@ -34,14 +35,14 @@ class Lost(Exception):
 class Store:
     """The verified pieces of one content.
 
-    `here` has a byte a piece, 1 for those that were on disk at the start; `doubtful` are those that may be, after
+    `here` are the pieces (as in `peer.bitmap`) that were on disk at the start; `doubtful` are those that may be, after
     the machine stopped uncleanly: `settle` tells. `diskless`: the last piece found no room on disk.
     """
 
     def __init__(self, commons: Commons, manifest: Manifest, begun: Callable[[], None] = lambda: None) -> None:
         """`begun` is called once there are files for the pieces."""
         self.manifest = manifest
-        self.here = bytes(manifest.count)
+        self.here = 0
         self.doubtful: set[int] = set()
         self.diskless = False
         self.pieces: Pieces | None = None
@@ -57,7 +58,7 @@ class Store:
         if found is not None:
             flags = found.flags()
             found.close()
-            self.here = bytes(flag == CHECKED for flag in flags)
+            self.here = bitmap.of_flags(flags)
             self.doubtful = {number for number, flag in enumerate(flags) if flag == SUSPECT}
 
     @property
@@ -81,6 +82,14 @@ class Store:
         finally:
             with self._lock:
                 self._unwritten.pop(piece.number, None)
+
+    def say_want(self, want: tuple[int, int]) -> None:
+        """Has other peers told which pieces first ≤ n < end are wanted here next."""
+        if self.pieces is not None:
+            try:
+                self.pieces.say_want(want)
+            except LocalError as error:
+                log.debug("%s", error)  # they are told less
 
     def write_back(self) -> None:
         """Writes what is only in memory to disk, as far as there is room."""

@@ -11,13 +11,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
+from urllib.parse import urlsplit
 
 from peer.cache.room import Room
 from peer.layout import Layout
-from peer.messages import Kept
+from peer.messages import Heard, Kept
 from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
-from peer.swarm.commons import Commons, FindHolders
+from peer.swarm.commons import Commons, FindHolders, Others
 from peer.swarm.config import SwarmConfig
 from peer.swarm.content import Content
 from peer.swarm.counters import Counters, Stats
@@ -65,11 +66,13 @@ class Swarm:
         keep: Callable[[Told], bool],
         sources: Sources | None = None,
         observe: Callable[[float], None] = lambda seconds: None,
+        others: Others = Others(),
         room: Room | None = None,
     ) -> None:
         """`keep` sends a message to the scanner, False if it is not there just now; it may block for a short time.
         `sources` are the holders, over HTTP unless a test has others. `observe` hears how long each read took.
-        `room` says what may be written; without one, everything that the disk takes.
+        `others` tells of the other peers; without it nothing is exchanged with them. `room` says what may be written;
+        without one, everything that the disk takes.
 
         Raises:
             LocalError: `.shoal/partial/` cannot be used.
@@ -91,6 +94,7 @@ class Swarm:
             checking=ThreadPoolExecutor(1, "swarm-check", initializer=_be_nice),
             alarms=Alarms(),
             closing=closing,
+            others=others,
         )
         self._changed = threading.Condition()
         self._uses: dict[str, _Use] = {}
@@ -201,6 +205,13 @@ class Swarm:
                 self._remove_marks(message.cid)
         elif message.place and use is not None and not use.readers:
             self._let_go(message.cid, use)
+
+    def heard(self, message: Heard) -> None:
+        """Another reader of a content told what it has. Ignored unless it is a peer that is listed at that address."""
+        row = self._commons.others.find(message.peer)
+        use = self._uses.get(message.cid)
+        if use is not None and row is not None and urlsplit(row.url).hostname == message.address:
+            use.content.heard(message)
 
     def stats(self) -> Stats:
         """What was counted since the start."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from peer.swarm.knowledge import fetch_flags
+from peer.swarm.knowledge import fetch_pieces
 from peer.swarm.source import HttpSources, Source, Sources, by_cid, by_path
 from shoal.errors import Busy, Gone, Misbehaved, Refused, RemoteError, Unreachable
 from shoal.manifest import MIB
@@ -68,7 +68,11 @@ def test_manifest_and_pieces(case: Case) -> None:
         assert body.size == len(manifest.encode())
         assert body.read() == manifest.encode()
     case.holder.only[case.cid] = {0, 3}
-    assert fetch_flags(case.source, case.cid, manifest.count) == bytes([1, 0, 0, 1])
+    case.holder.says[b"shoal-want"] = b"1-3"
+    pieces, fields = fetch_pieces(case.source, case.cid, manifest.count, b"Shoal-Peer: x\r\n")
+    assert pieces == 0b1001
+    assert fields[b"shoal-want"] == b"1-3"
+    assert case.holder.requests[-1].say.lower() == b"shoal-peer: x\r\n"
 
 
 def test_a_name_is_quoted(case: Case) -> None:

@@ -19,6 +19,7 @@ from peer.data.handler import Limits
 from peer.swarm.pieces import Pieces, verify
 from shoal.manifest import DIR_CID, KIB, manifest_of
 from tests.support.patience import until
+from tests.support.programs import needs
 from tests.support.share_fixture import HTTP_URL, NAME, Share, serving
 
 BIG = random.Random(2).randbytes(3_000_000)
@@ -329,6 +330,7 @@ def run(*command, cwd):
 
 @pytest.mark.real
 def test_curl(share, port, tmp_path_factory):
+    needs("curl", "curl")
     share.add("d/ü b.bin", BIG)
     url, there = f"http://127.0.0.1:{port}/d/%C3%BC%20b.bin", tmp_path_factory.mktemp("there")
     run("curl", "-fsS", "-o", "whole", url, cwd=there)
@@ -343,6 +345,7 @@ def test_curl(share, port, tmp_path_factory):
 
 @pytest.mark.real
 def test_wget_goes_on_where_it_was(share, port, tmp_path_factory):
+    needs("wget", "wget")
     share.add("big.bin", BIG)
     there = tmp_path_factory.mktemp("there")
     (there / "big.bin").write_bytes(BIG[:1_000_001])
@@ -354,6 +357,7 @@ def test_wget_goes_on_where_it_was(share, port, tmp_path_factory):
 
 @pytest.mark.real
 def test_aria2_takes_four_parts(share, port, tmp_path_factory):
+    needs("aria2c", "aria2")
     share.add("big.bin", BIG)
     there = tmp_path_factory.mktemp("there")
     run("aria2c", "-q", "-x4", "-s4", "-k1M", "--no-conf", f"http://127.0.0.1:{port}/big.bin", cwd=there)

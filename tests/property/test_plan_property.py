@@ -6,7 +6,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from peer.swarm.bench import Bench
-from peer.swarm.plan import MIB, PER_HOLDER, RUN, RUNS, URGENT, Plan, Run, Wait, Window
+from peer.swarm.plan import PER_HOLDER, RUN, RUNS, URGENT, Plan, Run, Wait
+from peer.swarm.window import MIB, Window
 from shoal.errors import Gone, Lied, Misbehaved, RemoteError, Unreachable
 
 PIECE = MIB // 4
@@ -51,9 +52,9 @@ class Simulation:
         self.now = 1.0
         self.bench = Bench()
         self.holders = {f"h{n}": peer for n, peer in enumerate(holders)}
-        self.plan = Plan(count * PIECE, PIECE, bytes(count), lambda id: self.bench.until(id, CID))
+        self.plan = Plan(count * PIECE, PIECE, 0, lambda id: self.bench.until(id, CID))
         for id, peer in self.holders.items():
-            has = None if peer.pieces is None else bytes(n in peer.pieces for n in range(count))
+            has = None if peer.pieces is None else sum(1 << n for n in peer.pieces)
             self.plan.hold(id, has)
         self.windows = [Window(count * PIECE) for _ in range(handles)]
         self.plan.windows = self.windows
@@ -70,7 +71,7 @@ class Simulation:
         pieces = range(run.first, run.end)
         assert all(holding.has(n) for n in pieces), "asked for what it has not"
         assert self.bench.until(run.holder, CID) <= self.now, "asked while benched"
-        assert not any(self.plan.here[n] for n in pieces), "asked for what is here"
+        assert not any(self.plan.has(n) for n in pieces), "asked for what is here"
         for _, other in self.flying:
             assert run.end <= other.first or other.end <= run.first, "asked twice at a time"
         assert len(pieces) * PIECE <= RUN
@@ -97,7 +98,7 @@ class Simulation:
             self.bench.failed(run.holder, CID, FAULTS[peer.fault], self.now, slow=peer.pace > 0.5)
         else:
             self.bench.good(run.holder)
-        self.plan.ended(run)
+        self.plan.ended(run, self.now)
         return True
 
     def read(self, handle: int, offset: int, size: int) -> bool:

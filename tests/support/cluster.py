@@ -7,10 +7,10 @@
         ben.wait_for("notes.txt")
         assert ben.cat("notes.txt") == b"hello"
 
-Every program listens on a port of its own choice on loopback, in a process group of its own, with its
-share, its mount and its log in one temporary directory. Everything that waits has a deadline. Leaving the
-block ends all programs, unmounts and removes all, whatever happened inside; when an exception leaves it, the
-ends of the logs are shown on stderr.
+Every program listens on a port of its own choice on loopback (or at a host of `tests.support.lab`), in a process
+group of its own, with its share, its mount and its log in one temporary directory. Everything that waits has a
+deadline. Leaving the block ends all programs, unmounts and removes all, whatever happened inside; when an exception
+leaves it, the ends of the logs are shown on stderr.
 
 Not thread-safe: one thread starts and stops programs.
 """
@@ -23,7 +23,8 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -45,14 +46,31 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _READY = re.compile(r"^ready: (http://\S+)$", re.MULTILINE)
 
 
+class Place:
+    """Where a program runs: this machine itself, on loopback. `tests.support.lab` has hosts of their own."""
+
+    address = "127.0.0.1"
+    """Where others there reach it."""
+    prefix: Sequence[str] = ()
+    """What a command begins with to be run there."""
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Sockets that the calling thread makes in the block are of that place."""
+        yield
+
+
+LOOPBACK = Place()
+
+
 class Node:
     """A running program with its log."""
 
     listeners = 1
     """How many `ready:` lines it prints."""
 
-    def __init__(self, name: str, home: Path, command: Sequence[str]) -> None:
-        self.name, self.home, self.command = name, home, list(command)
+    def __init__(self, name: str, home: Path, command: Sequence[str], place: Place = LOOPBACK) -> None:
+        self.name, self.home, self.command, self.place = name, home, list(command), place
         self.out, self.log = home / f"{name}.out", home / f"{name}.log"
         self.urls: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
@@ -61,7 +79,7 @@ class Node:
         """Starts the program; `wait_ready` waits for it."""
         with open(self.out, "wb") as out, open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                self.command,
+                [*self.place.prefix, *self.command],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=log,
@@ -156,6 +174,12 @@ class Node:
         except ProcessLookupError:
             pass  # it ended first
 
+    def _get(self, url: str, seconds: float = 10.0) -> bytes:
+        """The body at a URL, asked from where the program runs."""
+        with self.place.entered(), _direct.open(url, timeout=seconds) as answer:
+            body: bytes = answer.read()
+            return body
+
     def tail(self, lines: int = 40) -> str:
         """The end of its log."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -169,14 +193,14 @@ class Node:
 class Tracker(Node):
     """`./tracker.py` on a port of its own; started again it keeps the port."""
 
-    def __init__(self, name: str, home: Path, args: Sequence[str]) -> None:
-        super().__init__(name, home, [])
+    def __init__(self, name: str, home: Path, args: Sequence[str], place: Place = LOOPBACK) -> None:
+        super().__init__(name, home, [], place)
         self._args = list(args)
 
     def launch(self) -> None:
         """Starts it, where it was before if it ran before."""
         port = self.address.rpartition(":")[2] if self.urls else "0"
-        self.command = [sys.executable, str(ROOT / "tracker.py"), port, "--host", "127.0.0.1", *self._args]
+        self.command = [sys.executable, str(ROOT / "tracker.py"), port, "--host", self.place.address, *self._args]
         super().launch()
 
     def restart(self) -> None:
@@ -186,7 +210,7 @@ class Tracker(Node):
 
     def get(self, route: str) -> Any:
         """The JSON at a route."""
-        return _json(self.url.rstrip("/") + route)
+        return json.loads(self._get(self.url.rstrip("/") + route))
 
 
 class Peer(Node):
@@ -194,12 +218,14 @@ class Peer(Node):
 
     listeners = 2
 
-    def __init__(self, name: str, home: Path, server: str, args: Sequence[str], local: Path | None) -> None:
+    def __init__(
+        self, name: str, home: Path, server: str, args: Sequence[str], local: Path | None, place: Place = LOOPBACK
+    ) -> None:
         self.local, self.mount = local or home / name / "local", home / name / "mount"
         self.local.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, str(ROOT / "peer.py"), server, str(self.local), str(self.mount), "--port", "0"]
-        command += ["--http", "127.0.0.1:0", "--advertise", "127.0.0.1", "--name", name, "--mkdir"]
-        super().__init__(name, home, [*command, *args])
+        command += ["--http", "127.0.0.1:0", "--advertise", place.address, "--name", name, "--mkdir"]
+        super().__init__(name, home, [*command, *args], place)
 
     @property
     def http(self) -> str:
@@ -258,12 +284,11 @@ class Peer(Node):
 
     def status(self) -> Any:
         """Its `/v1/status`."""
-        return _json(self.http + "/v1/status")
+        return json.loads(self._get(self.http + "/v1/status"))
 
     def metric(self, name: str, seconds: float = 10.0) -> float:
         """The sum of a metric over its labels, 0.0 if it has none yet."""
-        with _direct.open(self.http + "/metrics", timeout=seconds) as answer:
-            text = answer.read().decode()
+        text = self._get(self.http + "/metrics", seconds).decode()
         lines = (line.rsplit(" ", 1) for line in text.splitlines() if re.match(rf"{re.escape(name)}(\{{| )", line))
         return sum(float(value) for _, value in lines)
 
@@ -279,14 +304,22 @@ class Cluster:
         self.home = sweep.make_directory()
         self.nodes: list[Node] = []
 
-    def tracker(self, *args: str, name: str = "tracker") -> Tracker:
+    def tracker(self, *args: str, name: str = "tracker", place: Place = LOOPBACK) -> Tracker:
         """Starts a tracker. `args` are options of its command line."""
-        return self._start(Tracker(name, self.home, args))
+        return self._start(Tracker(name, self.home, args, place))
 
-    def peer(self, name: str, *args: str, server: str = "", local: Path | None = None, wait: bool = True) -> Peer:
+    def peer(
+        self,
+        name: str,
+        *args: str,
+        server: str = "",
+        local: Path | None = None,
+        wait: bool = True,
+        place: Place = LOOPBACK,
+    ) -> Peer:
         """Starts a peer of the first tracker, or of `server`; without `wait` it may not be ready yet."""
         server = server or next(node.address for node in self.nodes if isinstance(node, Tracker))
-        return self._start(Peer(name, self.home, server, args, local), wait)
+        return self._start(Peer(name, self.home, server, args, local, place), wait)
 
     def _start(self, node: N, wait: bool = True) -> N:
         self.nodes.append(node)
@@ -317,8 +350,3 @@ class Cluster:
                 self.show_logs()
         finally:
             self.close()
-
-
-def _json(url: str, seconds: float = 10.0) -> Any:
-    with _direct.open(url, timeout=seconds) as answer:
-        return json.load(answer)

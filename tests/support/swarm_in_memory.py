@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from peer import bitmap
 from peer.swarm.config import SwarmConfig
-from peer.swarm.pieces import bitmap
 from shoal.errors import Busy, Gone, Misbehaved, Refused, Unreachable
 from shoal.manifest import Manifest, manifest_of
 from shoal.wire import Entry, Owner, PeerRow
@@ -30,6 +30,7 @@ class Request:
     first: int | None
     end: int | None
     at: float
+    say: bytes = b""
 
 
 @dataclass
@@ -84,6 +85,8 @@ class Holder:
         self.names: dict[str, bytes] = {}
         self.only: dict[str, set[int]] = {}
         """Of contents in here, it has only these pieces."""
+        self.says: dict[bytes, bytes] = {}
+        """Fields of each answer's head."""
 
     def add(self, data: bytes, only: set[int] | None = None, manifest: Manifest | None = None) -> Entry:
         """Gives it a content; the entry for it."""
@@ -107,9 +110,9 @@ class Holder:
                 found += range(first // piece, -(-end // piece))
         return found
 
-    def answer(self, target: str, first: int | None, end: int | None) -> Answer:
+    def answer(self, target: str, first: int | None, end: int | None, say: bytes = b"") -> Answer:
         """What it answers, faults included."""
-        self.requests.append(Request(target, first, end, time.monotonic()))
+        self.requests.append(Request(target, first, end, time.monotonic(), say))
         faults = self.faults
         if faults.once:
             self.faults = Faults()
@@ -144,7 +147,7 @@ class Holder:
         if part == "manifest":
             return manifest.encode()
         if part == "pieces":
-            return bitmap(bytes(n in has for n in range(manifest.count)))
+            return bitmap.to_wire(sum(1 << n for n in has), manifest.count)
         first, end = first or 0, len(data) if end is None else end
         asked = range(first // manifest.piece, -(-end // manifest.piece))
         return data if set(asked) <= has else None
@@ -163,14 +166,17 @@ def entry_of(manifest: Manifest, *holders: str) -> Entry:
 class MemoryBody:
     """An answer's bytes, as `connection.Body` gives them, faults at their place."""
 
-    def __init__(self, answer: Answer, config: SwarmConfig, closed: threading.Event, name: str) -> None:
-        self.size = len(answer.body)
+    def __init__(
+        self, answer: Answer, config: SwarmConfig, closed: threading.Event, name: str, fields: dict[bytes, bytes]
+    ) -> None:
+        self.size, self.fields = len(answer.body), fields
+        self._aborted = threading.Event()
         self._answer, self._config, self._closed, self._name = answer, config, closed, name
         self._at = 0
 
     def readinto(self, view: memoryview) -> int:
         faults = self._answer.faults
-        if self._closed.is_set():
+        if self._closed.is_set() or self._aborted.is_set():
             raise Unreachable("closed")
         if self._at >= self.size:
             raise Misbehaved("fewer bytes than asked for")
@@ -196,6 +202,9 @@ class MemoryBody:
     def close(self) -> None:
         pass
 
+    def abort(self) -> None:
+        self._aborted.set()
+
     def __enter__(self) -> "MemoryBody":
         return self
 
@@ -203,7 +212,9 @@ class MemoryBody:
         self.close()
 
     def _stall(self) -> None:
-        self._closed.wait(self._config.stall_timeout)
+        until = time.monotonic() + self._config.stall_timeout
+        while time.monotonic() < until and not self._closed.is_set() and not self._aborted.wait(0.01):
+            pass
         raise Unreachable(f"{self._name} fell silent")
 
     def _cut(self) -> None:
@@ -215,13 +226,15 @@ class MemorySource:
         self._holder, self._config, self._closed = holder, config, closed
         self.name = holder.row.name
 
-    def get(self, target: str, first: int = 0, end: int | None = None, size: int | None = None) -> MemoryBody:
+    def get(
+        self, target: str, first: int = 0, end: int | None = None, size: int | None = None, say: bytes = b""
+    ) -> MemoryBody:
         if self._closed.is_set():
             raise Unreachable("closed")
         if self._holder.faults.dead:
             raise Unreachable(f"no connection to {self.name}")
         whole = end is None or (first == 0 and end == size)
-        answer = self._holder.answer(target, None if whole else first, None if whole else end)
+        answer = self._holder.answer(target, None if whole else first, None if whole else end, say)
         if answer.faults.slow:
             self._closed.wait(min(answer.faults.slow, self._config.stall_timeout))
             if answer.faults.slow > self._config.stall_timeout:
@@ -240,7 +253,7 @@ class MemorySource:
             raise Misbehaved("another length")
         if answer.span is not None and answer.span != (first, end, size):
             raise Misbehaved("another range")
-        return MemoryBody(answer, self._config, self._closed, self.name)
+        return MemoryBody(answer, self._config, self._closed, self.name, dict(self._holder.says))
 
 
 class MemorySources:
@@ -290,13 +303,17 @@ def serving(holder: Holder) -> Iterator[Holder]:
                 first, end = int(one), int(other) + 1
             if holder.faults.dead:
                 return False
-            answer = holder.answer(line.split()[1].decode(), first, end)
+            say = b"".join(
+                b"%b: %b\r\n" % (key, value.encode()) for key, value in fields.items() if key.startswith(b"shoal-")
+            )
+            answer = holder.answer(line.split()[1].decode(), first, end, say)
             return self._send(answer)
 
         def _send(self, answer: Answer) -> bool:
             faults, body = answer.faults, answer.body
             ending.wait(faults.slow)
             head = f"HTTP/1.1 {answer.status} Whatever\r\n"
+            head += "".join(f"{key.decode()}: {value.decode()}\r\n" for key, value in holder.says.items())
             if not faults.unsized:
                 head += f"Content-Length: {len(body)}\r\n"
             if answer.span is not None:

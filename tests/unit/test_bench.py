@@ -1,4 +1,15 @@
-from peer.swarm.bench import FIRST_FAST, FIRST_GONE, FIRST_LIE, FORGIVEN, LONGEST, LONGEST_GONE, MOST, Bench, verdict
+from peer.swarm.bench import (
+    DOUBTED,
+    FIRST_FAST,
+    FIRST_GONE,
+    FIRST_LIE,
+    FORGIVEN,
+    LONGEST,
+    LONGEST_GONE,
+    MOST,
+    Bench,
+    verdict,
+)
 from peer.swarm.plan import PATIENCE
 from shoal.errors import Busy, Gone, Lied, Misbehaved, Refused, Unreachable
 
@@ -82,3 +93,16 @@ def test_the_verdict_names_the_worst() -> None:
     assert type(verdict([dead, lied, gone])) is Lied
     assert type(verdict([Misbehaved("m"), dead])) is Misbehaved
     assert type(verdict([refused])) is Unreachable
+
+
+def test_who_lied_twice_is_doubted_for_a_while_whatever_it_was_asked_for() -> None:
+    bench = Bench()
+    bench.failed("a", "c1", Lied("x"), 1.0)
+    assert not bench.doubted("a", 2.0)
+    bench.failed("a", "c2", Lied("x"), 2.0)
+    assert bench.doubted("a", 3.0)
+    assert bench.until("a", "c3") == 0.0, "it is asked, if nobody else has it"
+    assert not bench.doubted("a", 2.0 + DOUBTED)
+    assert not bench.doubted("b", 3.0)
+    bench.failed("a", "c3", Lied("x"), 2.0 + DOUBTED + 2 * FORGIVEN)
+    assert not bench.doubted("a", 2.0 + DOUBTED + 2 * FORGIVEN), "that was long ago"

@@ -4,13 +4,11 @@ import random
 import threading
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from peer.layout import Layout
 from peer.swarm import pieces as module
-from peer.swarm.pieces import CHECKED, Pieces, PiecesReader, bitmap, flags_of, verify
-from shoal.errors import DataError, Lied, LocalError
+from peer.swarm.pieces import Pieces, PiecesReader, verify
+from shoal.errors import Lied, LocalError
 from shoal.manifest import KIB, manifest_of
 
 PIECE = 256 * KIB
@@ -165,10 +163,10 @@ def test_a_reader_follows_the_writer(layout, pieces):
     reader = PiecesReader.open(layout, MANIFEST.cid)
     assert reader.size == len(DATA) and reader.manifest() == MANIFEST.encode()
     assert reader.manifest().startswith(reader.manifest_head()[:100])
-    assert bitmap(reader.flags()) == b"\x00"
+    assert not any(reader.flags())
     pieces.write(piece(1))
     pieces.write(piece(4))
-    assert bitmap(reader.flags()) == b"\x48"
+    assert reader.flags() == bytes([0, 1, 0, 0, 1])
     assert reader.covers(PIECE, PIECE) and reader.covers(4 * PIECE, 1000) and reader.covers(4 * PIECE + 999, 1)
     assert (
         not reader.covers(PIECE - 1, 2) and not reader.covers(PIECE, PIECE + 1) and not reader.covers(4 * PIECE, 1001)
@@ -218,7 +216,7 @@ def test_an_empty_file_is_complete_at_once(layout):
     pieces = Pieces.create_or_open(layout, empty)
     assert pieces.complete and pieces.missing(0, 0) == [] and read(pieces, 0, 0) == b""
     reader = PiecesReader.open(layout, empty.cid)
-    assert reader.covers(0, 0) and not reader.covers(0, 1) and bitmap(reader.flags()) == b""
+    assert reader.covers(0, 0) and not reader.covers(0, 1) and reader.flags() == b""
     reader.close()
     pieces.close()
 
@@ -268,13 +266,16 @@ def test_many_threads(layout, pieces):
     assert pieces.count_here == 5 and pieces.complete
 
 
-@given(st.lists(st.sampled_from([0, CHECKED])))
-def test_bitmaps_say_the_same_as_flags(flags):
-    """A bitmap has a bit a piece, most significant first, and gives the flags back."""
-    flags = bytes(flags)
-    body = bitmap(flags)
-    assert len(body) == -(-len(flags) // 8)
-    assert flags_of(body, len(flags)) == flags
-    assert all(bool(body[n // 8] & (0x80 >> n % 8)) == bool(flag) for n, flag in enumerate(flags))
-    with pytest.raises(DataError):
-        flags_of(body + b"\0", len(flags))
+def test_what_is_wanted_here_is_read_by_others_and_ends_with_the_reader(layout):
+    pieces = Pieces.create_or_open(layout, MANIFEST)
+    reader = PiecesReader.open(layout, MANIFEST.cid)
+    assert reader.want() == (0, 0)
+    pieces.say_want((2, 5))
+    assert reader.want() == (2, 5)
+    pieces.close()
+    pieces.say_want((1, 2))  # too late: harmless
+    assert reader.want() == (2, 5)
+    again = Pieces.create_or_open(layout, MANIFEST)
+    assert reader.want() == (0, 0)
+    again.close()
+    reader.close()

@@ -1,16 +1,32 @@
 import math
 
-from peer.swarm.plan import AHEAD, KIB, MIB, PATIENCE, PER_HOLDER, RUN, RUNS, SLACK, URGENT, Plan, Run, Wait, Window
+from peer import bitmap
+from peer.swarm.plan import DEFER, KIB, LITTLE, PATIENCE, PER_HOLDER, RUN, RUNS, SILENT, URGENT, Plan, Run, Wait
+from peer.swarm.window import AHEAD, MIB, SLACK, Window
 
 PIECE = 256 * KIB
 SIZE = 64 * MIB
 COUNT = SIZE // PIECE
 
 
-def new_plan(*holders: str, not_before: dict[str, float] | None = None, here: bytes = bytes(COUNT)) -> Plan:
+def new_plan(*holders: str, not_before: dict[str, float] | None = None, here: int = 0) -> Plan:
     plan = Plan(SIZE, PIECE, here, lambda id: (not_before or {}).get(id, 0.0))
     for holder in holders:
         plan.hold(holder, None)
+    return plan
+
+
+def at_rate(plan: Plan, holder: str, rate: int) -> None:
+    """The holder is known to give so many bytes a second, until 1.0."""
+    pace = plan.holdings[holder].pace
+    pace.begin(0.0)
+    pace.came(rate, 1.0)
+    pace.end(1.0)
+
+
+def fast(plan: Plan, *holders: str) -> Plan:
+    for holder in holders:
+        at_rate(plan, holder, 100 * MIB)
     return plan
 
 
@@ -82,11 +98,17 @@ def test_the_blocked_run_goes_on_into_the_window() -> None:
     plan.waits.append(Wait(0, 4))
     run = plan.next(1.0)
     assert run is not None
+    assert (run.first, run.end) == (0, LITTLE // PIECE)
+    again = fast(new_plan("a"), "a")
+    reading(again, (0, MIB))
+    again.waits.append(Wait(0, 4))
+    run = again.next(1.0)
+    assert run is not None
     assert (run.first, run.end) == (0, 3 * MIB // PIECE)
 
 
 def test_what_is_here_or_under_way_is_not_asked_again() -> None:
-    plan = new_plan("a", "b", here=bytes([0, 1] * (COUNT // 2)))
+    plan = new_plan("a", "b", here=bitmap.of_flags(bytes([0, 1] * (COUNT // 2))))
     reading(plan, *((offset, MIB) for offset in range(0, 16 * MIB, MIB)))
     runs = all_runs(plan)
     pieces = [n for run in runs for n in range(run.first, run.end)]
@@ -95,13 +117,13 @@ def test_what_is_here_or_under_way_is_not_asked_again() -> None:
 
 
 def test_runs_are_bounded_each_and_together() -> None:
-    plan = new_plan("a", "b", "c")
-    reading(plan, *((offset, MIB) for offset in range(0, 20 * MIB, MIB)))
+    plan = fast(new_plan(*"abcdefghijkl"), *"abc")
+    reading(plan, *((offset, MIB) for offset in range(0, 5 * MIB, MIB)))
     runs = all_runs(plan)
     assert len(runs) == RUNS
     assert all((run.end - run.first) * PIECE <= RUN for run in runs)
     assert max(holding.active for holding in plan.holdings.values()) <= PER_HOLDER
-    plan.waits += [Wait(n, n + 1) for n in range(200, 250, 2)]
+    plan.waits += [Wait(n, n + 1) for n in range(200, 256)]
     more = all_runs(plan)
     assert len(runs) + len(more) <= RUNS * URGENT
     assert all(run.first >= 200 for run in more)
@@ -117,7 +139,7 @@ def test_holders_take_turns() -> None:
         assert run is not None
         seen.append(run.holder)
         plan.arrived(number)
-        plan.ended(run)
+        plan.ended(run, 1.0)
     assert seen == ["a", "b", "c"] * 2
 
 
@@ -128,7 +150,7 @@ def test_a_run_that_fails_leaves_its_pieces_open() -> None:
     run = plan.next(1.0)
     assert run is not None
     plan.arrived(0)
-    plan.ended(run)
+    plan.ended(run, 1.0)
     again = plan.next(1.0)
     assert again is not None
     assert (again.holder, again.first) == ("b", 4)  # 1 to 3 are behind the reader's position
@@ -139,40 +161,210 @@ def test_a_run_that_fails_leaves_its_pieces_open() -> None:
 
 
 def test_a_short_run_ahead_waits_until_it_is_worth_it() -> None:
-    plan = new_plan("a")
-    window = reading(plan, *((offset, MIB) for offset in range(0, 8 * MIB, MIB)))
+    plan = Plan(4 * SIZE, PIECE, 0, lambda id: 0.0)
+    plan.hold("a", None)
+    window = Window(4 * SIZE)
+    plan.windows.append(window)
+    for offset in range(0, 8 * MIB, MIB):
+        window.read(offset, MIB)
     for number in range(window.end // PIECE):
         plan.arrived(number)
     window.read(8 * MIB, PIECE)
     assert plan.next(1.0) is None
-    window.read(8 * MIB + PIECE, 2 * MIB)
+    window.read(8 * MIB + PIECE, 4 * MIB)
     assert plan.next(1.0) is not None
 
 
 def test_the_benched_are_not_asked_and_partial_holders_for_what_they_have() -> None:
     plan = new_plan("a", "b", not_before={"a": 5.0})
-    plan.hold("b", bytes([1, 0] * (COUNT // 2)))
+    plan.hold("b", bitmap.of_flags(bytes([1, 0] * (COUNT // 2))))
     plan.waits.append(Wait(0, 4))
     runs = all_runs(plan, 1.0)
     assert [(run.holder, run.first, run.end) for run in runs] == [("b", 0, 1), ("b", 2, 3)]
+    assert [(run.holder, run.first) for run in all_runs(plan, 1.4)] == []
+    for run in runs:
+        plan.ended(run, 1.4)
+    plan.waits = [Wait(1, 2), Wait(3, 4)]
     assert [(run.holder, run.first) for run in all_runs(plan, 5.0)] == [("a", 1), ("a", 3)]
 
 
 def test_outlook() -> None:
     not_before = {"a": 0.0}
     plan = new_plan("a", not_before=not_before)
-    assert plan.outlook(0, 1, 1.0) == math.inf
+    wait = Wait(0, 1, 1.0)
+    assert plan.outlook(wait, 1.0) == 1.0 + DEFER
     not_before["a"] = 1.0 + PATIENCE / 2
-    assert plan.outlook(0, 1, 1.0) == not_before["a"], "its penalty ends soon: worth waiting"
+    assert plan.outlook(wait, 1.0) == not_before["a"], "its penalty ends soon: worth waiting"
     not_before["a"] = 1.0 + 2 * PATIENCE
-    assert plan.outlook(0, 1, 1.0) is None
+    assert plan.outlook(wait, 1.0) is None
+    not_before["a"] = 0.0
+    plan.waits.append(wait)
+    assert plan.next(1.0) is not None
+    assert plan.outlook(wait, 1.1) == 1.0 + SILENT, "then it is late"
     plan.arrived(0)
-    assert plan.outlook(0, 1, 1.0) == math.inf
-    assert new_plan().outlook(0, 1, 1.0) is None
+    assert plan.outlook(wait, 1.0) == math.inf
+    assert new_plan().outlook(wait, 1.0) is None
+
+
+def test_who_gives_faster_is_asked_first_for_what_a_reader_waits_for() -> None:
+    plan = new_plan("slow", "fast", "new")
+    at_rate(plan, "slow", MIB)
+    at_rate(plan, "fast", 10 * MIB)
+    plan.waits.append(Wait(200, 201))
+    run = plan.next(1.0)
+    assert run is not None
+    assert run.holder == "fast"
+
+
+def test_runs_are_as_long_as_their_holder_gives_in_a_moment_and_a_new_one_is_tried_with_little() -> None:
+    plan = new_plan("slow", "fast", "new")
+    at_rate(plan, "slow", 4 * MIB)
+    at_rate(plan, "fast", 16 * MIB)
+    reading(plan, *((offset, MIB) for offset in range(0, 5 * MIB, MIB)))
+    lengths = {run.holder: (run.end - run.first) * PIECE for run in all_runs(plan)}
+    assert lengths == {"slow": MIB, "fast": 4 * MIB, "new": LITTLE}
+
+
+def test_a_slow_holder_is_asked_only_for_what_no_faster_one_has() -> None:
+    plan = new_plan("fast")
+    plan.hold("fast", bitmap.span(0, COUNT - 2))
+    plan.hold("crawls", None)
+    at_rate(plan, "crawls", MIB // 10)
+    at_rate(plan, "fast", 10 * MIB)
+    reading(plan, *((offset, MIB) for offset in range(0, 5 * MIB, MIB)))
+    runs = all_runs(plan)
+    assert {n for run in runs if run.holder == "crawls" for n in range(run.first, run.end)} <= {COUNT - 2, COUNT - 1}
+    assert any(run.holder == "fast" for run in runs)
+
+
+def test_a_rate_is_forgotten_so_that_who_was_slow_is_tried_again() -> None:
+    plan = new_plan("a")
+    at_rate(plan, "a", MIB)
+    pace = plan.holdings["a"].pace
+    assert pace.rate(1.0) > 0
+    assert pace.rate(100.0) == 0
+
+
+def test_who_lied_is_asked_when_nobody_else_has_it() -> None:
+    plan = Plan(SIZE, PIECE, 0, lambda id: 0.0, lambda id: id == "liar")
+    plan.hold("liar", None)
+    plan.hold("other", bitmap.span(0, 4))
+    plan.waits.append(Wait(0, 8))
+    asked = {n: run.holder for run in all_runs(plan) for n in range(run.first, run.end)}
+    assert asked == {n: "other" if n < 4 else "liar" for n in range(8)}
+
+
+def crowd(me: str, *others: str) -> Plan:
+    """A plan among readers of the whole file; nobody has anything but the owner."""
+    plan = Plan(SIZE, PIECE, 0, lambda id: 0.0, me=me)
+    plan.hold("owner", None)
+    for other in others:
+        plan.hold(other, 0)
+        plan.news(other, 0, (0, COUNT), 1.0)
+    reading(plan, *((offset, MIB) for offset in range(0, 5 * MIB, MIB)))
+    return plan
+
+
+def test_readers_share_out_what_only_the_source_has() -> None:
+    """Until all of it is with readers no two of them ask the source for one piece, and all of it is asked for."""
+    asked: list[int] = []
+    names = ("anna", "ben", "cleo")
+    for me in names:
+        plan = crowd(me, *(name for name in names if name != me))
+        while run := plan.next(1.0):
+            assert run.holder == "owner"
+            for number in range(run.first, run.end):
+                asked.append(number)
+                plan.came(run, number, 1.0)
+            plan.ended(run, 1.0)
+    wanted = range(5 * MIB // PIECE, COUNT)
+    assert sorted(asked) == list(wanted)
+
+
+def test_another_reader_s_piece_is_waited_for_a_moment_and_then_asked_of_the_source() -> None:
+    plan = crowd("anna", "ben")
+    plan.waits.append(Wait(1, 2, 1.0))  # the second of two readers' pieces
+    assert all(run.first != 1 for run in all_runs(plan, 1.0))
+    assert plan.outlook(plan.waits[0], 1.0) == 1.0 + DEFER
+    assert any(run.first == 1 for run in all_runs(plan, 1.0 + DEFER))
+
+
+def test_what_a_reader_has_is_asked_of_it_and_not_of_the_source() -> None:
+    plan = crowd("anna", "ben", "cleo")
+    plan.news("ben", bitmap.span(0, COUNT), (0, 0), 1.0)
+    assert {run.holder for run in all_runs(plan)} == {"ben"}
+
+
+def test_the_rarest_come_first_beyond_what_is_wanted_soon() -> None:
+    plan = crowd("anna", "ben", "cleo")
+    common = bitmap.span(COUNT // 2, COUNT - 8)
+    rare = bitmap.span(COUNT - 8, COUNT)
+    plan.news("ben", common | rare, (0, COUNT), 1.0)
+    plan.news("cleo", common, (0, COUNT), 1.0)
+    first = next(run for run in all_runs(plan) if run.holder == "ben")
+    assert rare >> first.first & 1
+
+
+def late_plan(pieces: int = COUNT) -> tuple[Plan, Run]:
+    """A reader waits for piece 0, which "silent" was asked for at 1.0; "other" has it too."""
+    plan = Plan(pieces * PIECE, PIECE, 0, lambda id: 0.0)
+    plan.hold("silent", None)
+    plan.waits.append(Wait(0, 1, 1.0))
+    run = plan.next(1.0)
+    assert run is not None
+    plan.hold("other", None)
+    return plan, run
+
+
+def test_a_piece_that_is_late_is_asked_of_a_second_holder_and_the_first_run_is_cancelled() -> None:
+    plan, run = late_plan()
+    assert plan.next(1.0 + SILENT / 2) is None
+    second = plan.next(1.0 + SILENT)
+    assert second is not None
+    assert (second.holder, second.first, second.end) == ("other", 0, 1)
+    assert plan.next(1.0 + 2 * SILENT) is None, "of a second, not of a third"
+    assert plan.came(second, 0, 2.1) == [run]
+    assert run.cancelled
+    plan.ended(second, 2.1)
+    plan.ended(run, 2.1)
+    assert not plan.runs
+    assert not plan.lacks(0, 1)
+
+
+def test_a_run_that_crawls_is_late_too_and_one_that_gets_on_is_not() -> None:
+    plan, run = late_plan()
+    run.heard, run.bytes = 1.9, 10_000
+    assert plan.next(2.0) is not None
+    plan, run = late_plan()
+    run.heard, run.bytes = 1.9, 200 * KIB
+    assert plan.next(2.0) is None
+
+
+def test_no_more_is_asked_for_twice_than_a_part_of_the_file() -> None:
+    plan = Plan(40 * PIECE, PIECE, 0, lambda id: 0.0)
+    now, twice = 1.0, 0
+    for number in range(40):
+        plan.hold(f"silent{number}", None)
+        plan.waits = [Wait(number, number + 1, now)]
+        first = plan.next(now)
+        assert first is not None
+        plan.hold("other", None)
+        now += SILENT
+        second = plan.next(now)
+        if second is not None:
+            twice += 1
+            assert second.holder != first.holder
+            plan.came(second, number, now)
+            plan.ended(second, now)
+        else:
+            plan.arrived(number)
+        plan.ended(first, now)
+    assert twice == 2  # of 40
+    assert plan.twice <= plan.size // 20
 
 
 def test_what_was_lost_is_wanted_again() -> None:
-    plan = new_plan("a", here=b"\1" * COUNT)
+    plan = new_plan("a", here=bitmap.span(0, COUNT))
     assert plan.missing == 0
     reading(plan, (0, MIB), (MIB, MIB))
     assert plan.next(1.0) is None
@@ -192,6 +384,6 @@ def test_holders_that_left_are_forgotten_when_their_runs_are_over() -> None:
     assert run is not None
     plan.keep_only(set())
     assert set(plan.holdings) == {"a"}
-    plan.ended(run)
+    plan.ended(run, 1.0)
     plan.keep_only(set())
     assert plan.next(1.0) is None

@@ -1,0 +1,81 @@
+"""Who asks for which content, so that readers of one content hear of each other, and the peer of what they have.
+
+The data server notes what comes with requests (`peer.news`). Each answer for pieces names others who asked lately; what
+they told of a download under way here goes to the peer's own readers, some twenty times a second at most.
+
+Threading: any thread; a lock guards the tables. `flush` belongs to one thread.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from peer import bitmap
+from peer.messages import Heard
+from peer.news import MOST, READERS, News
+
+LATELY = 15.0
+"""Seconds for which who asked counts as a reader."""
+CONTENTS = 1024
+"""Contents whose askers are remembered at most; and askers of each."""
+PENDING = 256
+"""Askers' news that wait to be told at most; beyond, the oldest are dropped: they will be said again."""
+PAUSE = 0.05
+
+
+class Askers:
+    """The askers of each content."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._asked: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
+        self._pending: OrderedDict[tuple[str, str, str], tuple[tuple[int, int], int]] = OrderedDict()
+        self._some = threading.Event()
+
+    def asked(self, cid: str, address: str, told: News, partial: bool) -> None:
+        """Somebody at that address asked for it and told this; `partial`: not all of it is here."""
+        if not told.peer:
+            return
+        with self._lock:
+            readers = self._asked.setdefault(cid, OrderedDict())
+            self._asked.move_to_end(cid)
+            readers[told.peer] = self._clock()
+            readers.move_to_end(told.peer)
+            if len(readers) > CONTENTS:
+                readers.popitem(last=False)
+            if len(self._asked) > CONTENTS:
+                self._asked.popitem(last=False)
+            if partial:
+                _, pieces = self._pending.pop((cid, told.peer, address), ((0, 0), 0))
+                self._pending[cid, told.peer, address] = told.want, pieces | told.pieces
+                if len(self._pending) > PENDING:
+                    self._pending.popitem(last=False)
+                self._some.set()
+
+    def others(self, cid: str, peer: str, known: set[str]) -> list[str]:
+        """Who asked for it lately, the latest first, but for that peer and who is known: at most `news.READERS`."""
+        since = self._clock() - LATELY
+        found: list[str] = []
+        with self._lock:
+            for id, when in reversed(self._asked.get(cid, {}).items()):
+                if when < since or len(found) == READERS:
+                    break
+                if id != peer and id not in known:
+                    found.append(id)
+        return found
+
+    def flush(self, tell: Callable[[Heard], None]) -> None:
+        """Waits for news, and tells them. Raises what `tell` raises."""
+        self._some.wait()
+        time.sleep(PAUSE)
+        with self._lock:
+            self._some.clear()
+            pending, self._pending = self._pending, OrderedDict()
+        for (cid, peer, address), (want, pieces) in pending.items():
+            first = bitmap.lowest(pieces) & ~7 if pieces else 0
+            count = min(pieces.bit_length() - first, 64 * MOST) if pieces else 0
+            body = bitmap.to_wire((pieces >> first) & bitmap.span(0, count), count)
+            tell(Heard(cid, peer, address, want, first, body))
