@@ -1,7 +1,7 @@
 """What a peer's three processes tell each other: small and typed.
 
-    peer → scanner   Begun, Ended, Keep, Forget, Supersede, Seen, Rescan, Scrub, EndScrub
-    scanner → peer   Opened, Changed, Progress, Skipped, Kept, Forgot, Scrubbing, Scrubbed, Rotten
+    peer → scanner   Begun, Ended, Keep, GiveUp, Forget, Supersede, Seen, Rescan, Scrub, EndScrub
+    scanner → peer   Opened, Changed, Progress, Skipped, Kept, GaveUp, Forgot, Scrubbing, Scrubbed, Rotten
     peer → data      Limit
     data → peer      Served, Heard
 
@@ -53,6 +53,20 @@ class Keep(Message, frozen=True):
     x: bool
     revs: dict[str, int]
     data: bytes | None = None
+
+
+Step = Literal["hide", "take", "restore"]
+
+
+class GiveUp(Message, frozen=True):
+    """One step of giving up all copies of a content.
+
+    "hide": they are not served and not announced any more; "take": then they are unlinked; "restore": or they are
+    copies again.
+    """
+
+    cid: str
+    step: Step
 
 
 class Forget(Message, frozen=True):
@@ -133,6 +147,14 @@ class Kept(Message, frozen=True):
     cid: str
     place: str
     why: str = ""
+
+
+class GaveUp(Message, frozen=True):
+    """The answer to `GiveUp`: of how many copies that is done."""
+
+    cid: str
+    step: Step
+    copies: int
 
 
 class Forgot(Message, frozen=True):
@@ -218,6 +240,6 @@ class Heard(Message, frozen=True):
     pieces: bytes
 
 
-ToScanner = Begun | Ended | Keep | Forget | Supersede | Seen | Rescan | Scrub | EndScrub
+ToScanner = Begun | Ended | Keep | GiveUp | Forget | Supersede | Seen | Rescan | Scrub | EndScrub
 FromData = Served | Heard
-ToPeer = Opened | Changed | Progress | Skipped | Kept | Forgot | Scrubbing | Scrubbed | Rotten
+ToPeer = Opened | Changed | Progress | Skipped | Kept | GaveUp | Forgot | Scrubbing | Scrubbed | Rotten

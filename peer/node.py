@@ -27,6 +27,7 @@ from peer.catalogue.order import Orders
 from peer.catalogue.own import OwnShare
 from peer.catalogue.trackers import Trackers
 from peer.config import PeerConfig
+from peer.evict import Evictor
 from peer.following import Following
 from peer.http.app import Control, make_app
 from peer.http.guard import Guard
@@ -39,6 +40,7 @@ from peer.messages import (
     Forget,
     Forgot,
     FromData,
+    GaveUp,
     Heard,
     Kept,
     Limit,
@@ -114,6 +116,7 @@ class Node:
         self._announcer: Announcer | None = None
         self._swarm: Swarm | None = None
         self._care: Care | None = None
+        self._evictor: Evictor | None = None
         self._mount: Mount | None = None
         self._data: Helper[Limit, FromData] | None = None
 
@@ -190,6 +193,8 @@ class Node:
         care = self._care = Care(catalogue, index, layout, swarm, vfs.state, self._scanner.send)
         self._running.callback(care.close)
         status.watch(swarm.stats, vfs.state, room.status, care)
+        evictor = self._evictor = Evictor(index, room, announcer, directory.whole_holders, self._scanner.send)
+        room.sheds["copy"] = evictor.shed
         room.start()
 
         # The two listeners.
@@ -230,6 +235,8 @@ class Node:
     def stop(self) -> None:
         """Ends everything, the newest first; gives the lease back meanwhile."""
         leaving = None
+        if self._evictor is not None:
+            self._evictor.stopping = True
         if self._announcer is not None:
             seconds = self._config.leave_timeout
             leaving = threading.Thread(target=self._announcer.stop, args=(seconds,), name="leaving", daemon=True)
@@ -328,6 +335,9 @@ class Node:
             case Scrubbing() | Scrubbed() | Rotten():
                 if self._care is not None:
                     self._care.take(message)
+            case GaveUp():
+                if self._evictor is not None:
+                    self._evictor.answered(message)
             case Forgot():
                 if (answer := self._forgetting.get(message.path)) is not None and not answer.done():
                     answer.set_result(message.why)

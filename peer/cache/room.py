@@ -154,6 +154,11 @@ class Room:
         with self._lock:
             return self._shelf.is_open(cid)
 
+    def is_pinned(self, cid: str) -> bool:
+        """Whether it is pinned."""
+        with self._lock:
+            return self._shelf.is_pinned(cid)
+
     def pin(self, cid: str, pinned: bool) -> None:
         """Whether it is kept whatever room is needed."""
         with self._lock:

@@ -38,6 +38,11 @@ class Directory:
         told = self._ask(cid)
         return [row for row in (*told.holders, *told.partial) if row.url and _is_fit(row)]
 
+    def whole_holders(self, cid: str) -> list[PeerRow]:
+        """Who else, by the tracker, has all of it: peers of our own protocol; [] if it does not answer."""
+        rows = self._ask(cid).holders
+        return [row for row in rows if row.url and not row.seed and row.id != self._catalogue.id and _is_fit(row)]
+
     def partial_of(self, cid: str) -> list[PeerRow]:
         """Who has parts of the content, as the tracker says; [] if it does not answer. Never oneself."""
         return [row for row in self._ask(cid).partial if row.url and _is_fit(row) and row.id != self._catalogue.id]

@@ -14,6 +14,7 @@
     moves     files into LOCAL and out of it, never over a user's file
     copies    finished downloads kept, and taken away
     partials  downloads under way, as rows
+    giveup    copies given up, in two steps
     recover   what a crash left half done, ended
     durable   copies that a power cut may have torn, hashed again
     rounds    when which byte is read again; pure

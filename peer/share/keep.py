@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 from peer.beneath import Beneath
 from peer.layout import Layout
-from peer.messages import Begun, Ended, Forget, Forgot, Keep, Message, Scrubbing, Seen, Supersede
+from peer.messages import Begun, Ended, Forget, Forgot, GaveUp, GiveUp, Keep, Message, Scrubbing, Seen, Supersede
 from peer.share.copies import Copies
 from peer.share.durable import Durable, Proved
+from peer.share.giveup import GivingUp
 from peer.share.index import Index
 from peer.share.moves import Moves
 from peer.share.partials import begin, end
@@ -44,7 +45,7 @@ class Released:
     cid: str
 
 
-Task = Begun | Ended | Keep | Forget | Supersede | Seen | Released | Proved | Judged | Noted | Scrubbing
+Task = Begun | Ended | Keep | GiveUp | Forget | Supersede | Seen | Released | Proved | Judged | Noted | Scrubbing
 
 
 class Keeper:
@@ -63,6 +64,7 @@ class Keeper:
         self._root, self._index, self._peer, self._answer, self._look = root, index, peer, answer, look
         self._moves = Moves(layout, root, index, peer)
         self._copies = Copies(self._moves)
+        self._giving_up = GivingUp(self._moves, self._copies)
         self._recovery = Recovery(self._moves, self._copies)
         self._tasks: deque[Task] = deque()
         self._wake = threading.Event()
@@ -138,7 +140,7 @@ class Keeper:
 
     def _settle(self) -> None:
         try:
-            self._recovery.end_moves(self._durable.unproved)
+            self._recovery.end_moves(self._durable.unproved | self._giving_up.hidden)
         except LocalError as error:
             log.debug("moves are not ended yet: %s", error)
         else:
@@ -154,6 +156,12 @@ class Keeper:
                 case Ended(cid):
                     for path in end(self._index, cid):
                         self._look(path)
+                case GiveUp(cid, step):
+                    give = self._giving_up
+                    paths = {"hide": give.hide, "take": give.take, "restore": give.restore}[step](cid)
+                    for path in paths if step != "hide" else ():
+                        self._look(path)
+                    self._answer(GaveUp(cid, step, len(paths)))
                 case Forget(path):
                     why = forget(self._index, path, self._peer, now)
                     self._look(path)
@@ -180,3 +188,5 @@ class Keeper:
             log.error("%s", error)
             if isinstance(task, Forget):
                 self._answer(Forgot(task.path, str(error)))
+            elif isinstance(task, GiveUp):
+                self._answer(GaveUp(task.cid, task.step, 0))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from unittest.mock import patch
 
 from hypothesis import given, settings
@@ -15,11 +16,14 @@ ME = "5" * 64
 PATHS = ["a", "b/c", "b/d", "e"]
 CIDS = ["1" * 64, "2" * 64]
 
+EVICTIONS = ["gone", "kept", "not hidden", "reply lost", "request lost"]
+"""What becomes of a copy that is asked for."""
+
 rows = st.builds(
     lambda path, cid, kind, rev, state: Row(path, cid, kind, 1, rev, cid[:40], revs={ME: rev}, state=state),
     st.sampled_from(PATHS),
     st.sampled_from(CIDS),
-    st.sampled_from(["own", "gone"]),
+    st.sampled_from(["own", "copy", "gone"]),
     st.integers(1, 3),
     st.sampled_from(["ok", "ok", "ok", "moving"]),
 )
@@ -27,6 +31,7 @@ actions = st.one_of(
     st.tuples(st.just("change"), rows),
     st.tuples(st.just("change while it is read"), rows),
     st.tuples(st.just("say"), st.sampled_from(["heard", "heard", "request lost", "reply lost"])),
+    st.tuples(st.just("a copy goes"), st.sampled_from(CIDS), st.sampled_from(EVICTIONS), st.lists(rows, max_size=2)),
     st.tuples(st.just("the tracker restarts")),
     st.tuples(st.just("another tracker")),
     st.tuples(st.just("old losses are forgotten")),
@@ -66,6 +71,32 @@ class World:
             assert error.need == "all", error
             return self.talk.lost(message) if fate == "reply lost" else self.talk.send_all(message)
         return self.talk.lost(message) if fate == "reply lost" else self.talk.agreed(message)
+
+    def a_copy_goes(self, cid, fate, meanwhile):
+        """As the announcer does it, which asks when it is in step; `meanwhile` is what else changes."""
+        if self.talk.busy:
+            return
+        copies = [row for row in self.index.rows.values() if (row.cid, row.kind, row.state) == (cid, "copy", "ok")]
+        if ME not in self.tracker.leases or not copies:
+            return
+        for row in meanwhile:
+            self.index.put(row)
+        if fate == "request lost":
+            self.talk.unsure()
+            return
+        sequence = self.tracker.evict(ME, cid)
+        if fate in ("reply lost", "not hidden"):
+            self.talk.unsure()
+            return
+        copies = [row for row in self.index.rows.values() if (row.cid, row.kind, row.state) == (cid, "copy", "ok")]
+        for row in copies:
+            self.index.put(replace(row, state="moving"))
+        if not copies:
+            self.talk.unsure()
+            return
+        self.talk.evicted(sequence)
+        for row in copies:
+            self.index.put(replace(row, state="ok") if fate == "kept" else replace(row, kind="gone", revs={}))
 
     def the_tracker_restarts(self):
         self.tracker.restart()
@@ -135,6 +166,28 @@ def test_the_whole_list_is_sent_once(before, meanwhile, page):
                 world.talk.agreed(message)
     assert (starts, refused) == (1, 1)
     assert not world.index.meanwhile and not world.talk.busy
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(rows, max_size=8), st.lists(st.tuples(st.sampled_from(CIDS), st.lists(rows, max_size=2)), max_size=4))
+def test_a_copy_that_goes_costs_no_whole_list(before, evictions):
+    """Invariant: however many copies of a content go, and whatever changes meanwhile, deltas are enough."""
+    world = World()
+    for row in before:
+        world.change(row)
+    for _ in range(5):
+        world.say("heard")
+    for cid, meanwhile in evictions:
+        meanwhile = [row for row in meanwhile if row.cid != cid]
+        world.a_copy_goes(cid, "gone", meanwhile)
+        while world.talk.busy:
+            message = world.talk.next()
+            assert message.part is None
+            world.tracker.announce(message)  # which refuses what does not follow
+            world.talk.agreed(message)
+        world.tracker.announce(world.talk.next())
+    lease = world.tracker.leases[ME]
+    assert sorted(map(str, lease.items.values())) == sorted(str(row.item()) for row in world.index.announced())
 
 
 @settings(max_examples=50, deadline=None)

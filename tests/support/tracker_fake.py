@@ -92,6 +92,15 @@ class FakeTracker:
         lease.epoch, lease.hint = message.epoch, message.hint
         return Renewed(self.version, self.settling, self.refresh, self.ttl)
 
+    def evict(self, id: str, cid: str) -> int:
+        """Delists copies of a content; the list's number then. (Whether others have it is the test's affair.)"""
+        lease = self.leases[id]
+        for key in [key for key, item in lease.items.items() if item.cid == cid and item.kind == "copy"]:
+            del lease.items[key]
+            self._changed(key[0])
+        lease.sequence += 1
+        return lease.sequence
+
     def _delta(self, lease: FakeLease, message: Announce) -> None:
         if message.base != lease.sequence or message.sequence <= message.base:
             raise Refused("does not follow", 409, "all")
