@@ -29,7 +29,7 @@ class Links:
 
 
 class Spread:
-    """A swarm of readers that begin at once, and what came of it. `churn`: so many leave, and as many come, meanwhile."""
+    """A swarm of readers that begin at once, and what came of it. `churn`: so many leave and come meanwhile."""
 
     def __init__(self, size: int, piece: int, links: Links, churn: int = 0, seed: int = 1) -> None:
         self.dice = random.Random(seed)
