@@ -18,15 +18,12 @@ pytestmark = [pytest.mark.mount, pytest.mark.real]
 STALL = 3.0
 """Seconds between two bytes at most, whatever becomes of one holder."""
 SIZE = 24 << 20
-PACE = Faults(bandwidth=8 << 20)
-"""So that there is something to interrupt: a read of SIZE takes a second."""
-FAULTS = ("dies", "hangs")
-HOLDERS = ("anna", "ben", "dora")
+PACE = Faults(bandwidth=4 << 20)
+"""So that there is something to interrupt: a read of SIZE takes some seconds."""
 CASES = [
-    ("anna", "dies", 0.3),
+    ("anna", "dies", 0.2),
     ("anna", "hangs", 0.0),
-    ("ben", "hangs", 0.6),
-    ("dora", "dies", 0.2),
+    ("ben", "hangs", 0.2),
     ("dora", "hangs", 0.2),
 ]
 """Who is lost, how, and after which part of the file."""
@@ -42,7 +39,7 @@ def sha256(data: bytes) -> str:
 
 @dataclass
 class Net:
-    """anna and ben own the files, dora has read half of them, cleo reads; each but cleo behind a slow line."""
+    """anna and ben own the files, each behind a slow line; dora has read half of them; cleo reads."""
 
     tracker: Tracker
     holders: dict[str, Peer]
@@ -55,9 +52,9 @@ def net(shared_cluster: Cluster) -> Iterator[Net]:
     for path in paths:
         for name in ("anna", "ben"):
             share(shared_cluster, name, path, content(path, SIZE))
-    with Detour(tracker.address, PACE) as one, Detour(tracker.address, PACE) as two, Detour(tracker.address) as three:
-        lines = dict(zip(HOLDERS, (one, two, three), strict=True))
-        holders = {name: shared_cluster.peer(name, server=line.address) for name, line in lines.items()}
+    with Detour(tracker.address, PACE) as one, Detour(tracker.address, PACE) as two:
+        lines = {"anna": one.address, "ben": two.address, "dora": tracker.address}
+        holders = {name: shared_cluster.peer(name, server=line) for name, line in lines.items()}
         cleo = shared_cluster.peer("cleo")
         for path in paths:
             for reader in (cleo, holders["dora"]):
@@ -146,19 +143,15 @@ def test_four_readers_share_though_the_tracker_dies_at_once(lab: Lab) -> None:
     assert owner.metric("shoal_served_bytes_total") < 2.5 * size, "they fetch from one another"
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fellow_reader_is_lost_and_the_others_hardly_feel_it(lab: Lab, fault: str) -> None:
+def test_a_fellow_reader_hangs_and_the_others_hardly_feel_it(lab: Lab) -> None:
     size = 32 << 20
     _, _, (lost, *others) = spread(lab, 3, size)
     first, *readings = [Reading(reader.mount / "far") for reader in (lost, *others)]
     for reading in readings:
         reading.has(size / 3)
-    if fault == "hangs":
-        lost.pause()
-    else:
-        lost.end()
+    lost.pause()
     for reading in readings:
         assert reading.finish() == sha256(content("far", size))
         assert reading.stall < STALL
-    lost.end()  # so that its reader ends, whichever way
-    first.join()
+    lost.end()
+    first.join()  # it was held up with it
