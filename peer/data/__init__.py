@@ -3,6 +3,9 @@
     ranges   Range and If-Range, as RFC 9110 has them; pure
     pace     who reads too slowly; pure
     request  one request's head, bounded; the answer's head; pure
+    turns    whose large answer is sent now, and whose waits; pure
+    uplink   the way out that all connections share: turns, and the up-limit
+    clients  who is connected, and who makes room
     content  where the bytes of a path or of a cid are: whole files, pieces of downloads
     askers   who asks for which content, and what they told of their pieces
     handler  a connection: requests in, files out with sendfile, timeouts
