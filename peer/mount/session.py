@@ -72,9 +72,10 @@ class Session:
         return any(thread.is_alive() for thread in self._threads)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it has ended; whether it has."""
+        """Waits until it has ended, up to `timeout` seconds in all; whether it has."""
+        until = None if timeout is None else time.monotonic() + timeout
         for thread in self._threads:
-            thread.join(timeout)
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
         return not self.alive
 
     def give_way(self) -> None:
