@@ -6,7 +6,8 @@ from peer.swarm.commons import Commons
 from peer.swarm.content import Content
 from peer.swarm.pending import Done, Pending
 from peer.swarm.plan import Window
-from peer.swarm.small import take_in
+from peer.swarm.small import offer, take_in
+from shoal.manifest import manifest_of
 from shoal.names import SafePath
 from shoal.wire import Entry
 
@@ -30,6 +31,8 @@ class Ready(Content):
         if self._arrived is not None:
             self._keep()
         done((memoryview(self._data)[offset : offset + size],), None)
+        if self.cid in self._commons.unkept:
+            offer(self._path, self._entry, manifest_of(self._data), self._data, self._commons)
         return None
 
     def _keep(self) -> None:
