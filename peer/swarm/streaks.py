@@ -89,7 +89,7 @@ class Streak:
         self._kinds = {self._kind}
         self._went_on = 0
         self._coming: deque[tuple[Next, bool]] = deque()
-        self._passed: OrderedDict[str, None] = OrderedDict()
+        self._passed: OrderedDict[str, bool] = OrderedDict()
         self._ahead = self._full = 0
 
     @property
@@ -123,23 +123,25 @@ class Streak:
                 self._advance(at, fetched)
                 return True
         if path in self._passed:
-            del self._passed[path]
-            self.length += 2
+            self.length += self._passed.pop(path)
             return True
         return False
 
-    def _advance(self, left_out: int, fetched: bool) -> None:
-        for _ in range(left_out):
+    def _advance(self, at: int, fetched: bool) -> None:
+        left_out = 0
+        for _ in range(at):
             file, was_fetched = self._coming.popleft()
             self._ahead -= was_fetched
             if self._is_wanted(file):
-                self._passed[file.path] = None
-                self.length = max(1, self.length - 1)
+                left_out += 1
+                self._passed[file.path] = self.length > 1
+                self.length -= self.length > 1
         while len(self._passed) > REACH:
             self._passed.popitem(last=False)
         file, _ = self._coming.popleft()
         self._ahead -= fetched
-        self.length += 1
+        if not left_out or self.length >= FIRST:  # who leaves files out has to show first that there is an order
+            self.length += 1
         folder, kind = _split(file.path)
         self._kinds.add(kind)
         if folder != self._folder:
