@@ -1,7 +1,7 @@
 """What a peer's three processes tell each other: small and typed.
 
-    peer → scanner   Begun, Ended, Keep, GiveUp, Forget, Supersede, Seen, Rescan
-    scanner → peer   Opened, Changed, Progress, Skipped, Kept, GaveUp, Forgot
+    peer → scanner   Begun, Ended, Keep, GiveUp, Pin, Forget, Supersede, Seen, Rescan
+    scanner → peer   Opened, Changed, Progress, Skipped, Kept, GaveUp, Pinned, Forgot
     data → peer      Served, Heard
 
 Changes of the share do not travel here: `Changed` says that there are some,
@@ -66,6 +66,13 @@ class GiveUp(Message, frozen=True):
 
     cid: str
     step: Step
+
+
+class Pin(Message, frozen=True):
+    """Keep what is, or comes, at and beneath this path of the network; or, not `pinned`, do not any more."""
+
+    path: str
+    pinned: bool
 
 
 class Forget(Message, frozen=True):
@@ -143,6 +150,13 @@ class GaveUp(Message, frozen=True):
     copies: int
 
 
+class Pinned(Message, frozen=True):
+    """The answer to `Pin`: `why` not, or "" when it is done."""
+
+    path: str
+    why: str = ""
+
+
 class Forgot(Message, frozen=True):
     """The answer to `Forget`: `why` not, or "" when it is done."""
 
@@ -172,6 +186,6 @@ class Heard(Message, frozen=True):
     pieces: bytes
 
 
-ToScanner = Begun | Ended | Keep | GiveUp | Forget | Supersede | Seen | Rescan
+ToScanner = Begun | Ended | Keep | GiveUp | Pin | Forget | Supersede | Seen | Rescan
 FromData = Served | Heard
-ToPeer = Opened | Changed | Progress | Skipped | Kept | GaveUp | Forgot
+ToPeer = Opened | Changed | Progress | Skipped | Kept | GaveUp | Pinned | Forgot

@@ -42,6 +42,7 @@ from peer.messages import (
     Heard,
     Kept,
     Opened,
+    Pinned,
     Progress,
     Rescan,
     Served,
@@ -50,11 +51,13 @@ from peer.messages import (
     ToScanner,
 )
 from peer.mount.adapters import Mount, start_mount
+from peer.pins import Pins, fetch_by
 from peer.process import Helper
 from peer.progress import ScanProgress
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
 from peer.status import Status, Told
+from peer.stock import Stock
 from peer.swarm import Others, Swarm, SwarmConfig
 from peer.vfs import Vfs
 from shoal import local as running
@@ -105,6 +108,7 @@ class Node:
         self._announcer: Announcer | None = None
         self._swarm: Swarm | None = None
         self._evictor: Evictor | None = None
+        self._pins: Pins | None = None
         self._mount: Mount | None = None
 
     def start(self, stop: threading.Event) -> list[str]:
@@ -174,10 +178,22 @@ class Node:
         status.watch(swarm.stats, vfs.state, room.status)
         evictor = self._evictor = Evictor(index, room, announcer, directory.whole_holders, self._scanner.send)
         room.sheds["copy"] = evictor.shed
+        pins = self._pins = Pins(index, catalogue, self._scanner.send, copies.follow, fetch_by(swarm.open))
+        catalogue.changed_by(lambda changed: pins.changed(changed.paths))
+        stock = Stock(
+            catalogue,
+            index,
+            room,
+            evictor,
+            pins,
+            swarm.discard,
+            directory.whole_holders,
+            lambda: trackers.connected,
+        )
         room.start()
 
         # The two listeners.
-        http_url = self._serve_http(status)
+        http_url = self._serve_http(status, stock)
         data_url = f"http://{show_address(config.advertise or _own_address(), port)}"
         status.urls = {"data": data_url, "http": http_url}
         inherited = self._socket.fileno()
@@ -191,6 +207,8 @@ class Node:
         announcer.start()
         follower.start()
         self._wait_for_catalogue(follower, stop)
+        pins.start()
+        self._running.callback(pins.stop)
 
         if config.mount is not None and not stop.is_set():
             self._mount = start_mount(config.fuse, vfs, config.mount, swarm.close)
@@ -254,13 +272,15 @@ class Node:
         while not stop.is_set() and time.monotonic() < until and not follower.first.wait(0.05):
             pass
 
-    def _serve_http(self, status: Status) -> str:
+    def _serve_http(self, status: Status, stock: Stock) -> str:
         config = self._config
         if config.open:
             log.warning("--open: everybody who reaches the http port may change things")
         names = {name.lower() for name in (*config.allowed_hosts, config.advertise) if name}
         guard = Guard(config.http[0].partition("%")[0], frozenset(names), config.token, config.open)
-        control = Control(status.status, status.ready, status.ls, status.peers, self.forget, status.registry)
+        control = Control(
+            status.status, status.ready, status.ls, status.peers, self.forget, status.registry, stock=stock
+        )
         port = HttpPort(make_app(control, guard), *config.http)
         url = port.start()
         self._running.callback(port.stop)
@@ -289,6 +309,9 @@ class Node:
             case Kept():
                 if self._swarm is not None:
                     self._swarm.kept(message)
+            case Pinned():
+                if self._pins is not None:
+                    self._pins.answered(message)
             case GaveUp():
                 if self._evictor is not None:
                     self._evictor.answered(message)

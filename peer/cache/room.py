@@ -52,8 +52,8 @@ class Room:
         self._measure = free or self._free_of_disk
         self._lock = threading.Lock()
         self._shelf = Shelf(limit, min_free)
-        self.sheds: dict[Kind, Callable[[str], bool]] = {}
-        """By kind, what takes a content away; False if it may not go. True: it is gone."""
+        self.sheds: dict[Kind, Callable[[str], bool | None]] = {}
+        """By kind, what takes a content away. True: it is gone; False: it may not go; None: that is not known now."""
         self.again: Callable[[], None] = lambda: None
         """Called when there is room after there was none."""
         self.say: Callable[[str], None] = lambda why: None
@@ -61,7 +61,7 @@ class Room:
         self.full = ""
         """Why nothing is kept just now although it should be; "" if all is."""
         self._evicted = self._evicted_bytes = self._not_kept_bytes = 0
-        self._denied = False
+        self._denied = self._unknown = False
         self._measured, self._free = float("-inf"), 0
         self._owed: list[tuple[float, int]] = []
         self._order: dict[str, None] = {}
@@ -199,17 +199,19 @@ class Room:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._wake.wait(SOON if self._denied else TICK)
+            self._wake.wait(SOON if self._denied or self._unknown else TICK)
             self._wake.clear()
             self._make_room()
             if time.monotonic() - self._saved > SAVE:
                 self._save()
             if self._denied:
-                self._stopping.wait(MEASURED)  # who is refused piece after piece need not wake it each time
+                self._stopping.wait(
+                    SOON if self._unknown else MEASURED
+                )  # who is refused piece after piece need not wake it each time
 
     def _make_room(self) -> None:
         refused = 0
-        nothing = False
+        nothing = self._unknown = False
         while not self._stopping.is_set() and refused < TIRED:
             now = time.monotonic()
             with self._lock:
@@ -220,7 +222,11 @@ class Room:
             if first is None:
                 nothing = True
                 break
-            if self._let_go(*first):
+            gone = self._let_go(*first)
+            if gone is None:
+                nothing = self._unknown = True
+                break
+            if gone:
                 with self._lock:
                     self._shelf.gone(*first)
                     self._owed.append((now + OWED, size))
@@ -232,7 +238,7 @@ class Room:
                     self._shelf.refused(*first, now)
         self._tell(nothing)
 
-    def _let_go(self, kind: Kind, cid: str) -> bool:
+    def _let_go(self, kind: Kind, cid: str) -> bool | None:
         shed = self.sheds.get(kind)
         return shed is not None and shed(cid)
 
@@ -277,8 +283,8 @@ class Room:
         save_reads(self._layout, order)
 
 
-_LIMITED = "the cache limit is reached, and nothing of the cache may go"
-_LOW = "no space left on the share's disk but what is to stay free, and nothing of the cache may go"
+_LIMITED = "the cache limit is reached, and nothing of the cache may go now"
+_LOW = "no space left on the share's disk but what is to stay free, and nothing of the cache may go now"
 
 
 def _on_disk(size: int) -> int:

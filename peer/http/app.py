@@ -7,6 +7,7 @@
     GET  /v1/ls?path=  one directory of the tree, or one file; in pages: &after=
     GET  /v1/peers     who is there
     POST /v1/forget    {"path": …}: withdraw one's own file from the network
+    those of `stock`   what is kept of others' files
 
 Errors are `wire.Problem`. The app only translates; what it shows and does is `Control`.
 """
@@ -23,6 +24,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException
 
 from peer.http.guard import Guard
+from peer.http.stock import Stock, add_stock
 from shoal.errors import Busy, DataError, Gone, Refused, ShoalError, UsageError
 from shoal.names import printable
 from shoal.wire import Problem
@@ -44,6 +46,8 @@ class Control:
     forget: Callable[[str], None]
     """Raises Gone (no such path), Refused (not one's own), Busy."""
     metrics: CollectorRegistry
+    stock: Stock | None = None
+    """What is kept of others' files."""
 
 
 class _Forget(msgspec.Struct, forbid_unknown_fields=True):
@@ -101,6 +105,9 @@ def make_app(control: Control, guard: Guard) -> Flask:
             raise DataError(f"the body is too long, or broke off: {error}") from None
         control.forget(path)
         return _json({"path": path})
+
+    if control.stock is not None:
+        add_stock(app, control.stock, _json)
 
     @app.errorhandler(ShoalError)
     def fail(error: ShoalError) -> Response:

@@ -76,7 +76,7 @@ class Content(ABC):
         """The program ends: what waits here looks at that."""
 
     def discard(self) -> bool:
-        """As `dispose`, and what is on disk goes too."""
+        """As `dispose`, and what is on disk goes too; False if it is not to."""
         return self.dispose()
 
     def write_back(self) -> None:  # noqa: B027
