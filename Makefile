@@ -1,7 +1,8 @@
 # make demo      the main job, told step by step         make bench     ours, theirs and the ratio
-# make test      everything that CI runs                  make soak      faults at random, SECONDS=300
-# make features  the user stories                         make docs      API pages in docs/api
-# make lint      style, types, layers                     make clean     removes what was made here, but .venv
+# make test      everything that CI runs                  make soak      faults at random, SECONDS=300,
+# make features  the user stories                                        and CASES=1000000 of the simulated swarm
+# make lint      style, types, layers                     make docs      API pages in docs/api
+#                                                         make clean     removes what was made here, but .venv
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help environment demo test unit features lint bench soak docs clean
@@ -10,6 +11,7 @@ PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PATH
 export PYTHONDONTWRITEBYTECODE := 1
 SECONDS ?= 300
+CASES ?= 1000000
 
 help:
 	@sed -n '1,/^\./{/^#/s/^# //p}' Makefile
@@ -43,6 +45,7 @@ bench: environment
 
 soak: environment
 	@python -m tests.soak $(SECONDS)
+	@python -m tests.swarm_cases 0 $(CASES)
 
 docs: environment
 	@pdoc --output-directory docs/api --no-show-source shoal tracker peer

@@ -26,8 +26,10 @@ class Spread:
     """Until the last reader had the last byte."""
     uploaded: int
     """Bytes that the owner sent, headers included."""
+    cpu: float
+    """Seconds of CPU time that all the programs used for it, and the kernel in their name."""
     busy: float
-    """The share of the machine's CPUs that was not idle meanwhile, 0 to 1: near 1 the machine is what limits."""
+    """The share of this machine's CPUs that was not idle meanwhile, 0 to 1: near 1 the machine is what limits."""
 
 
 def optimum(size: int, rate: int) -> float:
@@ -57,7 +59,7 @@ def ours(size: int, readers: int, rate: int, *args: str) -> Spread:
         for peer in peers:
             peer.wait_for(FILE, size, 60)
         time.sleep(1)
-        with measured(owner, size, rate) as result:
+        with measured(owner, [node.pid for node in lab.nodes]) as result:
             read_all(peers)
         return result[0]
 
@@ -90,7 +92,7 @@ def libtorrent(size: int, readers: int, rate: int) -> Spread:
         for program in programs:
             _hears(program, "ready", 60)
         _hears(programs[0], "done", 60)
-        with measured(hosts[0], size, rate) as result:
+        with measured(hosts[0], [program.pid for program in programs]) as result:
             for program in programs[1:]:
                 assert program.stdin is not None
                 program.stdin.write("go\n")
@@ -101,14 +103,16 @@ def libtorrent(size: int, readers: int, rate: int) -> Spread:
 
 
 @contextmanager
-def measured(owner: Host, size: int, rate: int) -> Iterator[list[Spread]]:
-    """Puts what the block took into the list."""
+def measured(owner: Host, groups: Sequence[int]) -> Iterator[list[Spread]]:
+    """Puts what the block took of the owner's line, and of the programs of these process groups, into the list."""
     result: list[Spread] = []
-    sent, busy, began = owner.sent(), work.cpu_of_machine(), time.monotonic()
+    sent, busy, cpu = owner.sent(), work.cpu_of_machine(), sum(map(work.cpu_of_group, groups))
+    began = time.monotonic()
     yield result
     seconds = time.monotonic() - began
+    cpu = sum(map(work.cpu_of_group, groups)) - cpu
     busy = (work.cpu_of_machine() - busy) / (seconds * (os.cpu_count() or 1))
-    result.append(Spread(seconds, owner.sent() - sent, busy))
+    result.append(Spread(seconds, owner.sent() - sent, cpu, busy))
 
 
 _RUNNER = [sys.executable, "-m", "benchmarks.torrent"]
@@ -122,6 +126,7 @@ def _torrent(lab: Lab, host: Host, *words: str) -> Iterator["subprocess.Popen[st
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         env={**os.environ, sweep.MARK: str(lab.home)},
     )
     try:

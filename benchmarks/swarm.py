@@ -7,7 +7,6 @@ are for the default sizes. `BENCH_SWARM_SIZE` (256M) makes a quick run: the othe
 import os
 import statistics
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from shoal.units import parse_size, show_size
 from tests.support.cluster import ROOT, Peer
 from tests.support.lab import MBIT, Host, Lab, transfer
 from tests.support.patience import until
+from tests.support.reading import Reading
 
 RATE = 100 * MBIT
 COUNTS = (1, 2, 4, 8)
@@ -90,10 +90,11 @@ def _lines(sizes: Sizes, got: dict[tuple[str, int], list[Spread]]) -> list[Line]
         seconds, others = [one.seconds for one in ours], [one.seconds for one in theirs]
         bar = 1.25 if count == COUNTS[-1] else None
         lines.append(Line(f"{text}: the last one done", "s", seconds, "the optimum", [best], bar, at_most=True))
-        note = "busy CPUs: " + ", ".join(
-            f"{name} {100 * statistics.median(one.busy for one in got[name, count]):.0f} %" for name in SYSTEMS
+        note = f"libtorrent is done after {statistics.median(others) / best:.2f} × the optimum; CPU: " + ", ".join(
+            f"{name} {statistics.median(one.cpu for one in got[name, count]):.1f} s, the machine "
+            f"{100 * statistics.median(one.busy for one in got[name, count]):.0f} % busy"
+            for name in SYSTEMS
         )
-        note += f"; libtorrent is done after {statistics.median(others) / best:.2f} × the optimum"
         lines.append(Line(f"{text}: beside libtorrent", "s", seconds, "libtorrent", others, note=note))
         sent, other = [float(one.uploaded) for one in ours], [float(one.uploaded) for one in theirs]
         bar = 1.3 if count == COUNTS[-1] else None
@@ -125,9 +126,10 @@ def holder_lost(sizes: Sizes) -> list[Line]:
             with Lab() as lab:
                 reader, holders = _holders_and_reader(lab, size, 2, RATE, RATE)
                 reading = Reading(reader.mount / FILE)
-                until(lambda: reading.got > size * (1 + turn // 2) // 4, 60, "it reads")  # noqa: B023
+                reading.has(size * (1 + turn // 2) / 4)
                 fault(holders[turn % 2])
-                stalls.append(reading.finish(size))
+                reading.finish(600)
+                stalls.append(reading.stall)
         note = f"worst of {len(stalls)} times: {max(stalls):.2f} s"
         lines.append(Line(f"a holder is {text} in mid-read: longest stall", "s", [max(stalls)], "", (), 3, True, note))
     return lines
@@ -144,7 +146,7 @@ def reader_killed(sizes: Sizes) -> list[Line]:
             before = line.sent()
             for turn in range(4):
                 reading = Reading(reader.mount / FILE)
-                until(lambda: reading.got > size * (turn + 1) // 5 or reading.error, 60, "it reads")  # noqa: B023
+                reading.has(size * (turn + 1) / 5)
                 reader.end()
                 reading.join()
                 reader.restart()
@@ -167,46 +169,10 @@ def cache_limit(sizes: Sizes) -> list[Line]:
             while reading.is_alive():
                 use = max(use, _on_disk(reader.local))
                 time.sleep(0.02)
-            reading.finish(size)
+            reading.finish()
             most.append(float(use - began))
     text = f"{show_size(size)} read under --cache-limit {show_size(limit)}: most on disk"
     return [Line(text, "B", most, bar=1.12 * limit, at_most=True)]
-
-
-class Reading(threading.Thread):
-    """Reads a file from its beginning to its end. `got` bytes came so far, and at most `stall` seconds lay between two.
-
-    `error`: what ended it early.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(name="reading", daemon=True)
-        self.got, self.stall = 0, 0.0
-        self.error: OSError | None = None
-        self._path = path
-        self.start()
-
-    def run(self) -> None:
-        """Reads with a buffer of 64 KiB."""
-        buffer = memoryview(bytearray(64 << 10))
-        last = time.monotonic()
-        try:
-            with open(self._path, "rb", buffering=0) as file:
-                while count := file.readinto(buffer):
-                    now = time.monotonic()
-                    self.stall, last = max(self.stall, now - last), now
-                    self.got += count
-        except OSError as error:
-            self.error = error
-
-    def finish(self, size: int) -> float:
-        """Waits for the end; the longest stall. Raises OSError as the read did, RuntimeError if bytes are missing."""
-        self.join(600)
-        if self.error is not None:
-            raise self.error
-        if self.got != size:
-            raise RuntimeError(f"{self._path}: {self.got} bytes came of {size}")
-        return self.stall
 
 
 def _holders_and_reader(

@@ -1,7 +1,8 @@
 """What a peer's three processes tell each other: small and typed.
 
-    peer → scanner   Begun, Ended, Keep, GiveUp, Pin, Forget, Supersede, Seen, Rescan
-    scanner → peer   Opened, Changed, Progress, Skipped, Kept, GaveUp, Pinned, Forgot
+    peer → scanner   Begun, Ended, Keep, GiveUp, Pin, Forget, Supersede, Seen, Rescan, Scrub, EndScrub
+    scanner → peer   Opened, Changed, Progress, Skipped, Kept, GaveUp, Pinned, Forgot, Scrubbing, Scrubbed, Rotten
+    peer → data      Limit
     data → peer      Served, Heard
 
 Changes of the share do not travel here: `Changed` says that there are some,
@@ -105,6 +106,19 @@ class Rescan(Message, frozen=True):
     path: str
 
 
+class Scrub(Message, frozen=True):
+    """Read all that is kept at and beneath `path` ("": everything) again, at once; `job` names it in the answers."""
+
+    job: str
+    path: str
+
+
+class EndScrub(Message, frozen=True):
+    """Nobody waits for that scrub any more."""
+
+    job: str
+
+
 class Opened(Message, frozen=True):
     """The index exists and can be read."""
 
@@ -164,12 +178,66 @@ class Forgot(Message, frozen=True):
     why: str = ""
 
 
+class Scrubbing(Message, frozen=True):
+    """How far a scrub that was asked for is; the last one says `done`. `changed` files were not judged."""
+
+    job: str
+    files: int
+    files_total: int
+    bytes: int
+    bytes_total: int
+    changed: int
+    done: bool
+
+
+class Scrubbed(Message, frozen=True):
+    """What was read again since the scanner started: bytes, files; and of the pass that runs by itself: how many
+    files it has met and how many there are, when it began and when the one before ended, in seconds since 1970.
+    """
+
+    bytes: int
+    files: int
+    met: int
+    total: int
+    began: float
+    last: float
+
+
+class Rotten(Message, frozen=True):
+    """Something on this disk is not what it was, though nobody changed it; `why` is a sentence.
+
+    `kind`: "copy": it is in quarantine, and its row is gone; "own": it is served to nobody. `job` is the scrub that
+    found it, or "".
+    """
+
+    job: str
+    kind: Literal["copy", "own"]
+    path: str
+    cid: str
+    why: str
+    size: int = 0
+    mtime: int = 0
+    sha1: str = ""
+    x: bool = False
+    revs: dict[str, int] = {}
+
+
 class Served(Message, frozen=True):
-    """What the data server sent since it started: bytes, requests, and its open connections now."""
+    """What the data server sent since it started: bytes, requests; its open connections now, how many of them are
+    being sent a large answer, and how many wait for one."""
 
     bytes: int
     requests: int
     connections: int
+    sent: int = 0
+    waiting: int = 0
+
+
+class Limit(Message, frozen=True):
+    """From now on the data server sends at most `up` bytes a second (0: no limit), and takes `sockets` connections."""
+
+    up: int
+    sockets: int
 
 
 class Heard(Message, frozen=True):
@@ -186,6 +254,6 @@ class Heard(Message, frozen=True):
     pieces: bytes
 
 
-ToScanner = Begun | Ended | Keep | GiveUp | Pin | Forget | Supersede | Seen | Rescan
+ToScanner = Begun | Ended | Keep | GiveUp | Pin | Forget | Supersede | Seen | Rescan | Scrub | EndScrub
 FromData = Served | Heard
-ToPeer = Opened | Changed | Progress | Skipped | Kept | GaveUp | Pinned | Forgot
+ToPeer = Opened | Changed | Progress | Skipped | Kept | GaveUp | Pinned | Forgot | Scrubbing | Scrubbed | Rotten

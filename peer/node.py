@@ -23,6 +23,7 @@ from peer.cache.room import Room, usual_min_free
 from peer.catalogue.catalogue import Catalogue
 from peer.catalogue.follower import Follower
 from peer.catalogue.holders import Directory
+from peer.catalogue.order import Orders
 from peer.catalogue.own import OwnShare
 from peer.catalogue.trackers import Trackers
 from peer.config import PeerConfig
@@ -33,6 +34,7 @@ from peer.http.guard import Guard
 from peer.http.serve import HttpPort
 from peer.identity import load_identity, next_epoch
 from peer.layout import Layout
+from peer.manners import Limits, Manners
 from peer.messages import (
     Changed,
     Forget,
@@ -41,30 +43,39 @@ from peer.messages import (
     GaveUp,
     Heard,
     Kept,
+    Limit,
     Opened,
     Pinned,
     Progress,
     Rescan,
+    Rotten,
+    Scrubbed,
+    Scrubbing,
     Served,
     Skipped,
     ToPeer,
     ToScanner,
 )
 from peer.mount.adapters import Mount, start_mount
-from peer.pins import Pins, fetch_by
+from peer.pins import Pins
 from peer.process import Helper
 from peer.progress import ScanProgress
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
 from peer.status import Status, Told
 from peer.stock import Stock
+from peer.swarm import Following as FollowingFiles
 from peer.swarm import Others, Swarm, SwarmConfig
+from peer.swarm.batch import LONGEST
+from peer.swarm.source import HttpSources
 from peer.vfs import Vfs
+from peer.warm.care import Care
 from shoal import local as running
 from shoal.errors import Busy, Gone, LocalError, Refused, UsageError
 from shoal.http import Client
-from shoal.names import printable
+from shoal.names import SafePath, printable
 from shoal.units import show_address
+from shoal.wire import Entry
 
 log = logging.getLogger(__name__)
 _FIRST = 3.0
@@ -97,7 +108,7 @@ class Node:
         self._forgetting: dict[str, Future[str]] = {}
         self._scanner: Helper[ToScanner, ToPeer] = Helper(
             "peer.share.scanner",
-            [str(config.local), self._identity.id],
+            [str(config.local), self._identity.id, str(config.scrub_every)],
             ToPeer,
             self._from_scanner,
             self._scanner_started,
@@ -107,9 +118,11 @@ class Node:
         self._following: Following | None = None
         self._announcer: Announcer | None = None
         self._swarm: Swarm | None = None
+        self._care: Care | None = None
         self._evictor: Evictor | None = None
         self._pins: Pins | None = None
         self._mount: Mount | None = None
+        self._data: Helper[Limit, FromData] | None = None
 
     def start(self, stop: threading.Event) -> list[str]:
         """Starts everything; the URL of each listener, once all can be used. Ends early when `stop` is set.
@@ -161,11 +174,17 @@ class Node:
         # Reading.
         status = Status(config, catalogue, trackers, index, self._told, self._client)
         directory = Directory(catalogue, trackers, self._client)
+        swarm_config = SwarmConfig(
+            read_timeout=config.read_timeout, max_sockets=config.max_sockets, down_limit=config.down_limit
+        )
+        sources = HttpSources(swarm_config)
         swarm = Swarm(
-            SwarmConfig(read_timeout=config.read_timeout),
+            swarm_config,
             layout,
             directory.find_holders,
             self._scanner.send,
+            sources,
+            following=_files_after(catalogue, index) if config.prefetch else None,
             observe=status.read_seconds.observe,
             others=Others(self._identity.id, catalogue.peer, directory.partial_of),
             room=room,
@@ -175,10 +194,12 @@ class Node:
         self._running.callback(room.stop)
         rescan = lambda path: self._scanner.send(Rescan(path))  # noqa: E731
         vfs = Vfs(catalogue, swarm, files, index, layout, status.text, rescan, room)
-        status.watch(swarm.stats, vfs.state, room.status)
+        care = self._care = Care(catalogue, index, layout, swarm, vfs.state, self._scanner.send)
+        self._running.callback(care.close)
+        status.watch(swarm.stats, vfs.state, room.status, care)
         evictor = self._evictor = Evictor(index, room, announcer, directory.whole_holders, self._scanner.send)
         room.sheds["copy"] = evictor.shed
-        pins = self._pins = Pins(index, catalogue, self._scanner.send, copies.follow, fetch_by(swarm.open))
+        pins = self._pins = Pins(index, catalogue, self._scanner.send, copies.follow, care.warm)
         catalogue.changed_by(lambda changed: pins.changed(changed.paths))
         stock = Stock(
             catalogue,
@@ -193,14 +214,19 @@ class Node:
         room.start()
 
         # The two listeners.
-        http_url = self._serve_http(status, stock)
+        limits = Limits(config.down_limit, config.up_limit)
+        manners = Manners(limits, config.max_sockets, sources, self._tell_data, lambda: self._told.served)
+        status.more.append(manners.status)
+        status.registry.register(manners)
+        http_url = self._serve_http(status, manners, stock)
         data_url = f"http://{show_address(config.advertise or _own_address(), port)}"
         status.urls = {"data": data_url, "http": http_url}
         inherited = self._socket.fileno()
         words = [str(config.local), str(inherited), config.name, http_url]
-        data: Helper[object, FromData] = Helper(
-            "peer.data.server", words, FromData, self._from_data, pass_fds=[inherited]
+        data: Helper[Limit, FromData] = Helper(
+            "peer.data.server", words, FromData, self._from_data, manners.repeat, [inherited]
         )
+        self._data = data
         data.start()
         self._running.callback(data.stop)
         self._announcer = announcer
@@ -272,14 +298,26 @@ class Node:
         while not stop.is_set() and time.monotonic() < until and not follower.first.wait(0.05):
             pass
 
-    def _serve_http(self, status: Status, stock: Stock) -> str:
+    def _tell_data(self, message: Limit) -> bool:
+        """Tells the data server; False if it is not there just now."""
+        return self._data is not None and self._data.send(message)
+
+    def _serve_http(self, status: Status, manners: Manners, stock: Stock) -> str:
         config = self._config
         if config.open:
             log.warning("--open: everybody who reaches the http port may change things")
         names = {name.lower() for name in (*config.allowed_hosts, config.advertise) if name}
         guard = Guard(config.http[0].partition("%")[0], frozenset(names), config.token, config.open)
         control = Control(
-            status.status, status.ready, status.ls, status.peers, self.forget, status.registry, stock=stock
+            status.status,
+            status.ready,
+            status.ls,
+            status.peers,
+            self.forget,
+            status.registry,
+            manners,
+            self._care,
+            stock,
         )
         port = HttpPort(make_app(control, guard), *config.http)
         url = port.start()
@@ -292,6 +330,8 @@ class Node:
             self._swarm.keep_again()
             self._scanner_new.set()
             self._following.wake()
+            if self._care is not None:
+                self._care.scanner_started()
 
     def _from_scanner(self, message: ToPeer) -> None:
         match message:
@@ -309,6 +349,11 @@ class Node:
             case Kept():
                 if self._swarm is not None:
                     self._swarm.kept(message)
+                if self._care is not None:
+                    self._care.kept(message)
+            case Scrubbing() | Scrubbed() | Rotten():
+                if self._care is not None:
+                    self._care.take(message)
             case Pinned():
                 if self._pins is not None:
                     self._pins.answered(message)
@@ -334,6 +379,18 @@ class Node:
             self._running.callback(running.register(info))
         except LocalError as error:
             log.warning("%s", error)
+
+
+def _files_after(catalogue: Catalogue, index: IndexReader) -> FollowingFiles:
+    """What comes after a file and is not here: neither at its path, which the catalogue knows, nor at another."""
+    orders = Orders(catalogue, LONGEST)
+
+    def after(path: str, order: str, count: int) -> tuple[list[tuple[SafePath, Entry]], str]:
+        files, last = orders.after(path, order, count)
+        here = {row.cid for row in index.of_each([entry.cid for _, entry in files], len(files))} if files else ()
+        return [file for file in files if file[1].cid not in here], last
+
+    return after
 
 
 def _listen(port: int) -> socket.socket:

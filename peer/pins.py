@@ -2,61 +2,40 @@
 
 The pins are in the index; here they are asked for, and what they cover is looked after.
 
-Threading: any thread may call anything; `changed` is quick. A lock guards what is to be fetched; one thread fetches.
+Threading: any thread may call anything; `changed` is quick. A lock guards what is to be fetched; one thread
+finds out what that is.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from typing import Any, Protocol
+from typing import Protocol
 
 from peer.catalogue.catalogue import Catalogue
 from peer.catalogue.tree import File
 from peer.messages import Pin, Pinned
 from peer.share.pins import covers, pinned_by
 from peer.share.rows import IndexReader
-from shoal.errors import Busy, Gone, LocalError, Refused, ShoalError
+from peer.warm.line import Wanted
+from peer.warm.warm import Run
+from shoal.errors import Busy, Gone, LocalError, Refused
 from shoal.names import SafePath, printable, safe_path
-from shoal.wire import Entry
 
 ANSWER = 10.0
 """Seconds that the scanner has."""
-KEPT = 15.0
-"""Seconds until what was fetched must be a copy."""
 AGAIN = 30.0, 3600.0
 """Seconds until what could not be had, or had no room, is tried again: the first time, and at most."""
 log = logging.getLogger(__name__)
 
 
-class Reader(Protocol):
-    """An open content."""
+class Warm(Protocol):
+    """What of `peer.warm` is used here."""
 
-    size: int
-
-    def read(self, offset: int, size: int) -> bytes:
-        """Bytes of it. Raises ShoalError."""
-
-    def close(self) -> None:
-        """Ends it."""
-
-
-def fetch_by(open: Callable[[SafePath, Entry], Any]) -> Callable[[SafePath, Entry], None]:
-    """What fetches a version by reading it to its end, opened by `open`. Raises ShoalError."""
-
-    def fetch(path: SafePath, entry: Entry) -> None:
-        reader: Reader = open(path, entry)
-        try:
-            for offset in range(0, reader.size, 1 << 20):
-                reader.read(offset, 1 << 20)
-            if not reader.size:
-                reader.read(0, 1)
-        finally:
-            reader.close()
-
-    return fetch
+    def start(self, files: Callable[[], Iterator[Wanted]], ended: Callable[[Run], None]) -> Run:
+        """Fetches files, and says when it is done with them."""
 
 
 class Pins:
@@ -68,12 +47,10 @@ class Pins:
         catalogue: Catalogue,
         send: Callable[[Pin], bool],
         followed: Callable[[], object],
-        fetch: Callable[[SafePath, Entry], None],
+        warm: Warm,
     ) -> None:
-        """`send` sends to the scanner; `followed` is called when the index has new pins; `fetch` reads a version to
-        its end, so that it is kept, or raises ShoalError.
-        """
-        self._index, self._catalogue, self._send, self._followed, self._fetch = index, catalogue, send, followed, fetch
+        """`send` sends to the scanner; `followed` is called when the index has new pins; `warm` fetches."""
+        self._index, self._catalogue, self._send, self._followed, self._warm = index, catalogue, send, followed, warm
         self._lock = threading.Lock()
         self._pins = frozenset(index.pins())
         self._todo: dict[str, None] = dict.fromkeys(sorted(self._pins))
@@ -90,7 +67,7 @@ class Pins:
         self._wake.set()
 
     def stop(self) -> None:
-        """Ends it; a read under way ends when the swarm does."""
+        """Ends it; what is being fetched ends when `warm` does."""
         self._stopping.set()
         self._wake.set()
         if self._thread.ident is not None:
@@ -168,69 +145,49 @@ class Pins:
         while not self._stopping.is_set():
             self._wake.wait(max(0.0, min(3600.0, self._retry - time.monotonic())))
             self._wake.clear()
-            if time.monotonic() >= self._retry:
-                self._retry = float("inf")
-                with self._lock:
+            with self._lock:
+                if time.monotonic() >= self._retry:
+                    self._retry = float("inf")
                     self._todo.update(dict.fromkeys(self._failed))
-            while not self._stopping.is_set() and (path := self._next()) is not None:
-                self._look(path)
+                todo, self._todo = list(self._todo), {}
+            if not self._stopping.is_set() and next(self._missing(todo), None) is not None:
+                self._warm.start(lambda todo=todo: self._missing(todo), self._ended)  # type: ignore[misc]
 
-    def _next(self) -> str | None:
-        with self._lock:
-            path = next(iter(self._todo), None)
-            if path is not None:
-                del self._todo[path]
-            return path
+    def _missing(self, paths: Iterable[str]) -> Iterator[Wanted]:
+        """What is pinned and not here, at and beneath these paths of the network: of each the newest version."""
+        for path in paths:
+            for at in self._at_and_beneath(path):
+                entries = self._catalogue.entries(at)
+                wanted = entries[0] if entries and covers(self._pins, at) else None
+                if (
+                    wanted is not None
+                    and wanted.cid
+                    and not (wanted.link or wanted.is_dir or self._is_here(wanted.cid))
+                ):
+                    yield Wanted(at, SafePath(at), wanted)
+                else:
+                    with self._lock:
+                        self._failed.pop(at, None)
 
-    def _look(self, path: str) -> None:
-        """Fetches what is missing at and beneath a path of the network."""
-        for at in self._paths(path):
-            if self._stopping.is_set():
-                return
-            if not covers(self._pins, at):
-                self._failed.pop(at, None)
-                continue
-            entries = self._catalogue.entries(at)
-            if not entries or not _is_file(entries[0]) or self._is_here(entries[0].cid):
-                self._failed.pop(at, None)
-                continue
-            why = self._try(SafePath(at), entries[0])
-            if not why:
-                self._failed.pop(at, None)
-                continue
-            tries = self._failed[at] = self._failed.get(at, 0) + 1
-            log.log(
-                logging.WARNING if tries == 1 else logging.DEBUG, "pinned, and not here: %s: %s", printable(at), why
-            )
-            first, most = AGAIN
-            self._retry = min(self._retry, time.monotonic() + min(most, first * 2 ** min(tries - 1, 16)))
-
-    def _paths(self, path: str) -> Iterable[str]:
+    def _at_and_beneath(self, path: str) -> Iterator[str]:
         if self._catalogue.entries(path):
             yield path
-        seen = ""
+        last = path
         for _, file in self._catalogue.walk(path):
-            if file.path not in (seen, path):
+            if file.path not in (last, path):
                 yield file.path
-            seen = file.path
+            last = file.path
 
-    def _try(self, path: SafePath, entry: Entry) -> str:
-        """Fetches a version, and waits until it is kept; why not, or ""."""
-        try:
-            self._fetch(path, entry)
-        except ShoalError as error:
-            return str(error)
-        until = time.monotonic() + KEPT
-        while not self._is_here(entry.cid):
-            if self._stopping.wait(0.05):
-                return "the program ends"
-            if time.monotonic() > until:
-                return "it was read, and is not kept"
-        return ""
+    def _ended(self, run: Run) -> None:
+        """What could not be had, or kept, is tried again later."""
+        first, most = AGAIN
+        for failure in run.tally.failures:
+            with self._lock:
+                tries = self._failed[failure.path] = self._failed.get(failure.path, 0) + 1
+                self._retry = min(self._retry, time.monotonic() + min(most, first * 2 ** min(tries - 1, 16)))
+            level = logging.WARNING if tries == 1 else logging.DEBUG
+            log.log(level, "pinned, and not here: %s: %s", printable(failure.path), failure.why)
+        self._wake.set()
 
     def _is_here(self, cid: str) -> bool:
         return bool(self._index.of(cid, 1))
-
-
-def _is_file(entry: Entry) -> bool:
-    return bool(entry.cid) and not entry.link and not entry.is_dir

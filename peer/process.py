@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -74,7 +74,7 @@ class Channel(Generic[Out, In]):
         self._sock.close()
 
 
-def channel_to_peer(incoming: object) -> Channel[object, object]:
+def channel_to_peer(incoming: object) -> Channel[object, Any]:
     """A helper's end of its channel; call it once, first thing: ties the helper's life to the peer's."""
     save_memory()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

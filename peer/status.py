@@ -24,6 +24,7 @@ from peer.config import PeerConfig
 from peer.messages import Progress, Served, Skipped
 from peer.share.rows import IndexReader
 from peer.swarm import Stats
+from peer.warm.care import Care
 from shoal import __version__
 from shoal.errors import Gone
 from shoal.http import Client
@@ -84,6 +85,11 @@ class Told:
         """Open connections at the data port."""
         return self._served.connections
 
+    @property
+    def served(self) -> Served:
+        """The last that the data server said."""
+        return self._served
+
 
 class Status(Collector):
     """Gathers, from everything that runs, what people and programs ask about a peer."""
@@ -101,12 +107,15 @@ class Status(Collector):
         self._told, self._client = told, client
         self._swarm: Callable[[], Stats]
         self._state: Callable[[str, Entry], str]
+        self._care: Care
         self._cache: Callable[[], dict[str, Any]]
         self._began = time.monotonic()
         self.mounted = ""
         """How the mount runs, "" before it does."""
         self.urls: dict[str, str] = {}
         """The listeners: "data" and "http"."""
+        self.more: list[Callable[[], dict[str, Any]]] = []
+        """What others have to say in the status: each gives parts of it by name."""
         self.registry = CollectorRegistry()
         self.read_seconds = Histogram(
             "shoal_read_seconds",
@@ -117,12 +126,16 @@ class Status(Collector):
         self.registry.register(self)
 
     def watch(
-        self, swarm: Callable[[], Stats], state: Callable[[str, Entry], str], cache: Callable[[], dict[str, Any]]
+        self,
+        swarm: Callable[[], Stats],
+        state: Callable[[str, Entry], str],
+        cache: Callable[[], dict[str, Any]],
+        care: Care,
     ) -> None:
-        """Where downloads are counted, what says whether a version is here, and how full the cache is; before anybody
-        asks.
+        """Where downloads are counted, what says whether a version is here, how full the cache is, and what scrubs;
+        before anybody asks.
         """
-        self._swarm, self._state, self._cache = swarm, state, cache
+        self._swarm, self._state, self._cache, self._care = swarm, state, cache, care
 
     def ready(self) -> str:
         """Why the peer is not ready, or "". It does not wait for the scan."""
@@ -140,6 +153,7 @@ class Status(Collector):
         own, own_bytes, copies, copy_bytes = self._index.totals()
         files, size = self._catalogue.totals()
         connected = self._trackers.connected
+        parts = {name: part for more in self.more for name, part in more().items()}
         return {
             "id": self._catalogue.id,
             "name": self._config.name,
@@ -173,6 +187,7 @@ class Status(Collector):
                     "bytes_total": progress.bytes_total,
                 },
             },
+            "scrub": self._care.told(),
             "cache": self._cache(),
             "transfers": {
                 "active": stats.active,
@@ -183,7 +198,10 @@ class Status(Collector):
                 "rejected_pieces": stats.rejected,
                 "condemned": stats.condemned,
                 "memory_bytes": stats.memory,
+                "fetched_ahead_bytes": stats.fetched_ahead,
+                "used_ahead_bytes": stats.used_ahead,
             },
+            **parts,
         }
 
     def text(self) -> bytes:
@@ -247,7 +265,11 @@ class Status(Collector):
         for name, text, value in (
             ("shoal_served_bytes", "Bytes sent to other peers.", self._told.served_bytes),
             ("shoal_served_requests", "Requests of other peers answered.", self._told.served_requests),
+            ("shoal_fetched_ahead_bytes", "Bytes of small files fetched before they were read.", stats.fetched_ahead),
+            ("shoal_used_ahead_bytes", "Bytes of these that were read since.", stats.used_ahead),
             ("shoal_rejected_pieces", "Pieces that were not what their hash says.", stats.rejected),
+            ("shoal_scrubbed_bytes", "Bytes read again and compared with their hashes.", self._care.scrubbed_bytes),
+            ("shoal_rotten", "Files, copies and downloads that were found rotten.", self._care.found),
         ):
             yield CounterMetricFamily(name, text, value)
         own, own_bytes, copies, copy_bytes = self._index.totals()
@@ -259,6 +281,8 @@ class Status(Collector):
             ("shoal_copies", "Whole copies kept.", copies),
             ("shoal_copy_bytes", "Their bytes.", copy_bytes),
             ("shoal_skipped_files", "Files that cannot be shared.", self._told.skipped),
+            ("shoal_rotten_own_files", "One's own files that are rotten, and given to nobody.", self._care.rotten_own),
+            ("shoal_scrub_last_pass_seconds", "When all was last read again, since 1970.", int(self._care.last_pass)),
             ("shoal_active_downloads", "Contents being fetched now.", stats.active),
             ("shoal_tracker_connected", "1 if a tracker answers.", int(self._trackers.connected)),
         ):

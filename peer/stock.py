@@ -112,7 +112,7 @@ class Stock:
             Gone: there is no such path. Busy: perhaps it is not known yet.
         """
         path, cid = self._place(path)
-        totals = self._index.kept(path, cid)
+        totals = self._index.held(path, cid)
         partial = self._index.partial_cids(path, cid)
         status = self._room.status()
         return {

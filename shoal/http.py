@@ -133,6 +133,10 @@ class Client:
         """Sends a message as JSON; the answer. With `type(None)` as `kind` any 2xx is one, and None is returned."""
         return self._request("POST", url, kind, None, wire.encode(message), headers, total)
 
+    def delete(self, url: str, kind: type[T], headers: Mapping[str, str] | None = None) -> T:
+        """Has what is at `url` ended or taken away; the answer, as of `post`."""
+        return self._request("DELETE", url, kind, None, None, headers, None)
+
     def _request(
         self,
         method: str,

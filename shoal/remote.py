@@ -49,6 +49,10 @@ class Remote:
         """The answer to a POST."""
         return self._client.post(self.url + route, message, dict, self._headers)
 
+    def delete(self, route: str) -> dict[str, Any]:
+        """The answer to a DELETE."""
+        return self._client.delete(self.url + route, dict, self._headers)
+
     def _resolve(self, host: str, port: int) -> str:
         """The http port's URL, whichever of a peer's two ports was given. The token is not sent to find out."""
         given = f"http://{show_address(host, port)}"

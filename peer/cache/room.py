@@ -30,6 +30,8 @@ TICK, SOON = 10.0, 1.0
 """Seconds until the thread looks again: when all is well, and when something found no room."""
 SAVE = 60.0
 """Seconds between two notes of what was read last."""
+PATIENCE = 1.0
+"""Seconds for which nothing may go before that is said: what was just read may be on its way to become a copy."""
 TIRED = 100
 """What could not go, in one go: then a pause."""
 log = logging.getLogger(__name__)
@@ -62,6 +64,8 @@ class Room:
         """Why nothing is kept just now although it should be; "" if all is."""
         self._evicted = self._evicted_bytes = self._not_kept_bytes = 0
         self._denied = self._unknown = False
+        self._stuck = float("inf")
+        """Since when nothing may go."""
         self._measured, self._free = float("-inf"), 0
         self._owed: list[tuple[float, int]] = []
         self._order: dict[str, None] = {}
@@ -244,6 +248,8 @@ class Room:
 
     def _tell(self, nothing: bool) -> None:
         """For those who found no room: there is some now, or why there will be none."""
+        now = time.monotonic()
+        self._stuck = min(self._stuck, now) if nothing else float("inf")
         if not self._denied:
             return
         with self._lock:
@@ -255,7 +261,7 @@ class Room:
             self.again()  # who finds none again says so again
             if not self._denied:
                 self.full = ""
-        elif nothing and why != self.full:
+        elif now - self._stuck >= PATIENCE and why != self.full:
             self.full = why
             self.say(why)
 

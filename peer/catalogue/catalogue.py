@@ -6,6 +6,7 @@ After `start_over` what was shown stays until a whole catalogue that is not sett
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from peer.catalogue.checks import check_entry, check_peer
@@ -216,7 +217,9 @@ class Catalogue:
         for batch in _batches(rows):
             with self._lock:
                 for row in batch:
-                    if row.state == "ok":
+                    if row.state == "rotten":
+                        row = replace(row, kind="gone")  # it is here for nobody
+                    if row.state != "moving":
                         changed.add(row.path, self._merge.own(row))
         self._tell(changed)
 

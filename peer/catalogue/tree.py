@@ -113,6 +113,12 @@ class Folder:
                 self._children = self._tree.living, Children(self.path, of)
             return self._children[1]
 
+    def names(self) -> tuple[list[str], list[str]]:
+        """The names of what is in it and of the folders in it, as they are listed. The former may have more than files,
+        and lack names that are shown beside others."""
+        with self._tree.lock:
+            return list(self._names), list(self._folders)
+
     @property
     def mtime(self) -> int:
         """The newest mtime of anything in it, in nanoseconds since 1970; 0 for the root of an empty tree."""

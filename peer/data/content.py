@@ -9,7 +9,7 @@ import os
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -143,6 +143,15 @@ class Contents:
                 return _partial(cid, pieces)
             raise _why_not(index, cid)
 
+    def stands(self, content: Content) -> bool:
+        """Whether a content that is open may still be given: its file is unchanged, and was not found rotten."""
+        if not isinstance(content._source, OpenFile):
+            return True
+        with _errors():
+            row = content._source.row
+            rows = self._share()[0].at(row.path)
+            return content.still() and any(now.cid == row.cid and now.announced for now in rows)
+
     def manifest(self, cid: str) -> bytes:
         """The manifest of a content that is here, whole or in part."""
         with _errors():
@@ -157,6 +166,20 @@ class Contents:
                 return pieces.manifest()
             finally:
                 pieces.close()
+
+    def several(self, cids: Sequence[str], longest: int, most: int) -> list[bytes | None]:
+        """The bytes of these contents, as far as they are whole here, each has at most `longest`, all at most `most`.
+
+        None for what is not; that one is not here, or changed, is no error.
+        """
+        with _errors():
+            _, files = self._share()
+            given: list[bytes | None] = []
+            for found in files.open_each(cids):
+                data = _read(found, min(longest, most)) if found is not None else None
+                most -= len(data or b"")
+                given.append(data)
+            return given
 
     def _share(self) -> tuple[IndexReader, LocalFiles]:
         index, files = self._index, self._files
@@ -194,6 +217,17 @@ class Contents:
             if len(self._digests) > _DIGESTS:
                 self._digests.popitem(last=False)
         return digest
+
+
+def _read(found: OpenFile, most: int) -> bytes | None:
+    """All of a file of at most so many bytes, if it did not change until it was read; closes it."""
+    try:
+        if found.row.size > most:
+            return None
+        data = os.pread(found.fd, found.row.size, 0)
+        return data if len(data) == found.row.size and found.still() else None
+    finally:
+        os.close(found.fd)
 
 
 def _partial(cid: str, pieces: PiecesReader) -> Content:

@@ -4,6 +4,7 @@
                /v1/content/CID             the same by content; a download's bytes as far as they are here
                /v1/content/CID/manifest    its manifest
                /v1/content/CID/pieces      which of its pieces are here, a bitmap
+               /v1/contents/CID,CID,…      several of one piece at once, see `peer.swarm.batch`
                /healthz                    {"ok", "name", "http"}
 
 A large answer goes from the page cache to the socket by sendfile; a small one, and the last part of each, is read
@@ -18,8 +19,9 @@ import select
 import socket
 import struct
 import termios
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
@@ -30,15 +32,30 @@ from peer.data.askers import Askers
 from peer.data.content import Content, Contents, NotHere
 from peer.data.pace import Pace
 from peer.data.request import MAX_HEAD, BadRequest, Request, answer_head, parse
+from peer.data.turns import TURN, Turn
+from peer.data.uplink import Uplink, asker_of
+from peer.swarm import batch
 from shoal.errors import Busy, Gone, LocalError
 from shoal.manifest import KIB, MIB, is_cid, piece_count, piece_size
 from shoal.wire import Problem, encode
 
 _CHUNK = 4 * MIB
 _TAIL = 64 * KIB
-"""Bytes at the end of an answer that go through memory: a small file goes out together with its head."""
+"""Bytes at the end of an answer that go through memory: a small file goes out together with its head.
+
+What is larger waits for its turn.
+"""
+_DRAINED = 256 * KIB
+"""Bytes in the socket under which an answer makes room for the next one."""
+_DRAIN_PAUSE = 0.005
+_DAWDLE = 1.0
+"""Seconds from the connection to its first request, in which it does not give way to others."""
 _KEPT = 1.0
 """Seconds for which a content stays open for the next request of the same reader."""
+_BATCHES = threading.BoundedSemaphore(8)
+"""Batches that are read and sent at one time at most: each is in memory while it is sent."""
+_PATIENCE = 1.0
+"""Seconds for which a batch waits for its turn."""
 _LINGER = 1.0
 """Seconds to wait for a refused client to read the answer and go."""
 _INT = struct.Struct("i")
@@ -65,8 +82,10 @@ class Limits:
     """Without a byte being taken."""
     window: float = 60.0
     """Over which the average must be `pace.LOWEST`."""
-    connections: int = 512
-    per_address: int = 128
+    patience: float = 0.5
+    """Until a large answer's turn comes, for peers, who ask again; they take 1.0 for a stall."""
+    connections: int = 200
+    per_address: int = 50
 
 
 class Counter(Protocol):
@@ -90,7 +109,11 @@ class Told:
 
 
 class Connection:
-    """One client, served by one thread until it goes, is cut, or breaks the rules."""
+    """One client, served by one thread until it goes, is cut, or breaks the rules.
+
+    `asker` is on whose account it is: its address, on loopback with the id that it claims. `idle`: since when it waits
+    for a request, by the monotonic clock, at first with some grace; None while it has one. Others read both, and `cut`.
+    """
 
     def __init__(
         self,
@@ -100,11 +123,17 @@ class Connection:
         counter: Counter,
         limits: Limits,
         askers: Askers,
-        address: str = "",
+        uplink: Uplink,
+        address: str,
+        rename: Callable[["Connection", str], bool],
     ) -> None:
+        """`rename` puts it on another account; False if there is no room for that."""
+        self.asker = self._address = address
+        self.idle: float | None = time.monotonic() + _DAWDLE
         self._sock, self._contents, self._health = sock, contents, health
-        self._counter, self._limits = counter, limits
-        self._askers, self._address = askers, address
+        self._counter, self._limits, self._askers, self._uplink = counter, limits, askers, uplink
+        self._rename = rename
+        self._turn: Turn | None = None  # of the answer under way, if it is a large one
         self._told = Told()
         self._buffer = b""  # received and not yet read as a request
         self._keep = True
@@ -115,6 +144,8 @@ class Connection:
         self._readable, self._writable = select.poll(), select.poll()
         self._readable.register(sock, select.POLLIN)
         self._writable.register(sock, select.POLLOUT)
+        self._leaving = select.poll()
+        self._leaving.register(sock, select.POLLRDHUP)
 
     def serve(self) -> None:
         """Answers requests until the connection is to end; the caller closes the socket."""
@@ -123,12 +154,21 @@ class Connection:
                 head = self._receive_head()
                 if not head:
                     return
+                self.idle = None
                 self._answer(head)
+                self.idle = time.monotonic()
             self._linger()
         except (OSError, Cut):
             pass  # the client went, or was cut: there is nobody to tell
         finally:
             self._let_go()
+
+    def cut(self) -> None:
+        """Ends it, from any thread."""
+        try:
+            self._sock.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the client was first
 
     def _receive_head(self) -> bytes:
         """The next head without its last empty line; empty when the client went, was idle or too slow.
@@ -170,7 +210,12 @@ class Connection:
             return
         self._keep = request.keep
         with_body = request.method != b"HEAD"
+        claimed = request.fields.get(b"shoal-peer")
+        asker = self.asker if claimed is None else asker_of(self._address, claimed)
         try:
+            if asker != self.asker and not self._rename(self, asker):
+                self._keep = False
+                raise Busy("too many connections")
             if request.method not in (b"GET", b"HEAD"):
                 self._send_problem(405, "only GET and HEAD are served here", [(b"Allow", b"GET, HEAD")])
             elif request.has_body:
@@ -192,16 +237,22 @@ class Connection:
             return
         if not name.startswith("v1/"):
             with self._contents.at(name) as content:
-                self._send_content(request, content)
+                self._send_content(request, content, self._limits.stall)  # who asks by path may not ask again
+            return
+        if name.startswith("v1/contents/"):
+            self._send_several(request, batch.cids_of(name.removeprefix("v1/contents/")))
             return
         _, _, rest = name.partition("v1/content/")
         cid, _, part = rest.partition("/")
         if not is_cid(cid):
             raise NotHere("no such route")
         if not part and not rest.endswith("/"):
-            self._send_content(request, self._content_of(cid))
+            self._send_content(request, self._content_of(cid), self._limits.patience)
         elif part == "manifest":
-            self._send(request, self._contents.manifest(cid), _BYTES)
+            body = self._contents.manifest(cid)
+            if request.method == b"GET":
+                self._uplink.small(self.asker, len(body))
+            self._send(request, body, _BYTES)
         elif part == "pieces":
             with self._contents.of(cid) as content:
                 count = piece_count(content.size)
@@ -210,10 +261,22 @@ class Connection:
         else:
             raise NotHere("no such route")
 
+    def _send_several(self, request: Request, cids: list[str] | None) -> None:
+        if cids is None:
+            self._send_problem(400, f"at most {batch.MOST_FILES} content ids, with commas between them, are taken")
+            return
+        if not _BATCHES.acquire(timeout=_PATIENCE):
+            raise Busy("many batches are under way")
+        try:
+            given = self._contents.several(cids, batch.LONGEST, batch.MOST_BYTES)
+            self._send(request, b"".join([batch.table_of(given), *[data for data in given if data]]), _BYTES)
+        finally:
+            _BATCHES.release()
+
     def _content_of(self, cid: str) -> Content:
         """The content, which stays open until `_let_go`. Raises as `Contents.of`."""
         kept = self._kept
-        if kept is None or kept.cid != cid or not kept.lasting or not kept.still():
+        if kept is None or kept.cid != cid or not kept.lasting or not self._contents.stands(kept):
             self._let_go()
             kept = self._kept = self._contents.of(cid)
         return kept
@@ -223,11 +286,11 @@ class Connection:
         if kept is not None:
             kept.close()
 
-    def _send_content(self, request: Request, content: Content) -> None:
-        """Answers with a file, or the range of it that was asked for.
+    def _send_content(self, request: Request, content: Content, patience: float) -> None:
+        """Answers with a file, or the range of it that was asked for; a large answer waits so long for its turn.
 
         Raises:
-            NotHere, Gone, LocalError: before anything was sent.
+            NotHere, Gone, Busy, LocalError: before anything was sent.
             Cut, OSError: after that.
         """
         etag, modified, size = b'"%b"' % content.cid.encode(), content.modified.encode(), content.size
@@ -250,11 +313,23 @@ class Connection:
         if b"shoal-peer" in request.fields:
             fields += self._exchange(request, content, offset // piece_size(size))
         head = answer_head(206 if asked else 200, fields, length, self._keep)
-        self._begin()
         if request.method == b"HEAD":
+            self._begin()
             self._send_bytes(head)
-        else:
+        elif length <= _TAIL:
+            self._uplink.small(self.asker, length)
+            self._begin()
             self._send_file(head, content, offset, length)
+        else:
+            self._turn = self._uplink.begin(self.asker, length, patience, self._is_gone)
+            self._begin()
+            try:
+                self._send_file(head, content, offset, length)
+                self._drain()
+            finally:
+                if self._turn is not None:
+                    self._uplink.end(self._turn)
+                self._turn = None
 
     def _exchange(
         self, request: Request, content: Content, near: int, all_told: bool = False
@@ -288,7 +363,12 @@ class Connection:
             self._send_bytes(head, socket.MSG_MORE)
             head = b""
             while offset < until:
-                offset += self._send_chunk(content, offset, min(_CHUNK, until - offset))
+                end = min(offset + TURN, until)
+                self._send_part(content, offset, end)
+                offset = end
+                if offset < until:
+                    self._turn_again()
+            self._allowed(tail)
         try:
             data = os.pread(content.fd, tail, until)
         except OSError as error:
@@ -297,6 +377,44 @@ class Connection:
             raise _broken(head, Gone("the file changed since it was announced"))
         self._send_bytes(head + data)
         self._counter.sent(tail)
+
+    def _send_part(self, content: Content, offset: int, end: int) -> None:
+        """Sends the bytes offset ≤ n < end, as fast as the limit allows."""
+        while offset < end:
+            allowed = offset + self._allowed(min(_CHUNK, end - offset), whole=False)
+            while offset < allowed:
+                offset += self._send_chunk(content, offset, allowed - offset)
+
+    def _allowed(self, want: int, whole: bool = True) -> int:
+        """Waits until so many bytes of a large answer may be sent: how many, all of them if it is to be `whole`."""
+        assert self._turn is not None
+        allowed = self._uplink.chunk(self._turn, want)
+        while whole and allowed < want:
+            allowed += self._uplink.chunk(self._turn, want - allowed)
+        if self._uplink.rate:
+            self._pace = None  # it was not the client that took its time
+        return allowed
+
+    def _turn_again(self) -> None:
+        """A long answer lets others go first, if any wait. Raises Cut when its turn does not come again."""
+        assert self._turn is not None
+        self._drain()
+        turn, self._turn = self._turn, None
+        try:
+            self._turn = self._uplink.again(turn, self._limits.stall, self._is_gone)
+        except Busy:
+            raise Cut from None
+        self._pace = None
+
+    def _is_gone(self) -> bool:
+        """Whether the client ended the connection; one that only will not ask again counts as gone, too."""
+        return bool(self._leaving.poll(0))
+
+    def _drain(self) -> None:
+        """Waits, if others wait, until most of what was sent is through: what lies in the socket has a turn still."""
+        while self._uplink.contended and self._sent - self._taken() > _DRAINED:
+            time.sleep(_DRAIN_PAUSE)
+            self._check_pace()
 
     def _send_chunk(self, content: Content, offset: int, size: int) -> int:
         """Sends some bytes of the file, at most `size`; how many."""
@@ -312,6 +430,8 @@ class Connection:
                 raise Cut
             self._sent += sent
             self._counter.sent(sent)
+            if self._turn is not None:
+                self._turn.moved += sent
             return sent
 
     def _send_problem(
@@ -352,13 +472,20 @@ class Connection:
         Raises:
             Cut: the client reads too slowly. What counts is what its machine acknowledged, not what ours took over.
         """
-        if self._pace is None:
-            self._pace = Pace(time.monotonic(), self._taken(), self._limits.stall, self._limits.window)
         ready = False
+        if self._pace is None:
+            self._check_pace()
         while not ready:
             ready = bool(self._writable.poll(self._limits.stall * 1000 / 8))
-            if self._pace.too_slow(time.monotonic(), self._taken()):
-                raise Cut
+            self._check_pace()
+
+    def _check_pace(self) -> None:
+        """Raises Cut if the client reads too slowly, or crawls and is in others' way."""
+        now, taken = time.monotonic(), self._taken()
+        if self._pace is None:
+            self._pace = Pace(now, taken, self._limits.stall, self._limits.window)
+        if self._pace.too_slow(now, taken) or (self._turn is not None and self._turn.cut):
+            raise Cut
 
     def _taken(self) -> int:
         (queued,) = _INT.unpack(fcntl.ioctl(self._sock, termios.TIOCOUTQ, bytes(_INT.size)))

@@ -12,18 +12,21 @@ import socketserver
 import sys
 import threading
 import time
-from collections import Counter
 from pathlib import Path
 
 from peer.data.askers import Askers
+from peer.data.clients import Clients
 from peer.data.content import Contents
 from peer.data.handler import Connection, Limits
 from peer.data.request import answer_head
+from peer.data.uplink import Uplink
 from peer.layout import Layout
-from peer.messages import Served
+from peer.messages import Limit, Served
 from peer.process import Channel, channel_to_peer
 from shoal.wire import Problem, encode
 
+LEAST_EACH = 8
+"""Connections of one asker that there is always room for, if there is any: as many as a peer makes to one holder."""
 log = logging.getLogger(__name__)
 
 
@@ -46,24 +49,19 @@ class Tally:
             return self._bytes, self._requests
 
 
-class DataServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+class DataServer(socketserver.TCPServer):
     """Accepts connections on a listening socket, each in a thread of its own, and no more than the limits say.
 
-    Threading: `serve_forever` in one thread; the other methods in any. A lock guards the open connections.
+    Threading: `serve_forever` in one thread; the other methods in any.
     """
-
-    daemon_threads = True
-    block_on_close = False
 
     def __init__(self, sock: socket.socket, contents: Contents, health: bytes, limits: Limits = Limits()) -> None:
         # TCPServer's own constructor would make a socket; there is one.
         socketserver.BaseServer.__init__(self, sock.getsockname(), socketserver.BaseRequestHandler)
         self.socket = sock
-        self.tally, self.askers = Tally(), Askers()
+        self.tally, self.askers, self.uplink = Tally(), Askers(), Uplink()
         self._contents, self._health, self._limits = contents, health, limits
-        self._lock = threading.Lock()
-        self._open: dict[socket.socket, str] = {}
-        self._per_address: Counter[str] = Counter()
+        self._clients = Clients(limits.connections, limits.per_address)
         for level, option, value in (
             (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
             (socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"cubic"),  # BBR can collapse on busy virtual CPUs
@@ -79,7 +77,12 @@ class DataServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     @property
     def connections(self) -> int:
         """How many are open now."""
-        return len(self._open)
+        return len(self._clients)
+
+    def limit(self, up: int, sockets: int) -> None:
+        """From now on at most `up` bytes a second (0: no limit), and so many connections, a quarter from one asker."""
+        self.uplink.limit(up)
+        self._clients.limit(sockets, max(LEAST_EACH, sockets // 4))
 
     def get_request(self) -> tuple[socket.socket, object]:
         """The next connection. Raises OSError."""
@@ -92,45 +95,40 @@ class DataServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def process_request(self, request: socket.socket, client_address: tuple[str, int]) -> None:  # type: ignore[override]
         """Starts a thread for the connection, or refuses it."""
-        address = client_address[0]
-        with self._lock:
-            fits = len(self._open) < self._limits.connections
-            fits = fits and self._per_address[address] < self._limits.per_address
-            if fits:
-                self._open[request] = address
-                self._per_address[address] += 1
-        if not fits:
+        connection = Connection(
+            request,
+            self._contents,
+            self._health,
+            self.tally,
+            self._limits,
+            self.askers,
+            self.uplink,
+            literal(client_address),
+            self._clients.rename,
+        )
+        if not self._clients.come(connection):
             self._refuse(request)
             return
         try:
-            super().process_request(request, client_address)
+            threading.Thread(target=self._serve, args=(request, connection), daemon=True).start()
         except RuntimeError:  # no more threads
-            self._forget(request)
+            self._clients.go(connection)
             self._refuse(request)
 
-    def process_request_thread(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+    def _serve(self, request: socket.socket, connection: Connection) -> None:
         """Serves the connection until it ends."""
         try:
-            address = literal(client_address)
-            Connection(request, self._contents, self._health, self.tally, self._limits, self.askers, address).serve()
+            connection.serve()
         except Exception:
             log.exception("a connection ended by an error of ours")
         finally:
-            self._forget(request)
+            self._clients.go(connection)
             request.close()
 
     def close(self, timeout: float = 5.0) -> None:
         """Cuts all connections and waits until their threads let go; the listening socket stays open."""
         until = time.monotonic() + timeout
-        while time.monotonic() < until:
-            with self._lock:
-                for sock in self._open:
-                    try:
-                        sock.shutdown(socket.SHUT_RDWR)
-                    except OSError:
-                        pass  # the client was first
-                if not self._open:
-                    return
+        while self._clients.cut_all() and time.monotonic() < until:
             time.sleep(0.01)
 
     def _refuse(self, request: socket.socket) -> None:
@@ -143,20 +141,13 @@ class DataServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             pass  # the client went already
         request.close()
 
-    def _forget(self, request: socket.socket) -> None:
-        with self._lock:
-            address = self._open.pop(request)
-            self._per_address[address] -= 1
-            if not self._per_address[address]:
-                del self._per_address[address]
-
 
 def literal(address: object) -> str:
     """The host of a socket address; an IPv4 address that came by IPv6 as what it is."""
     return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else ""
 
 
-def _tell_news(server: DataServer, channel: Channel[object, object]) -> None:
+def _tell_news(server: DataServer, channel: Channel[object, Limit]) -> None:
     """Tells the peer what other readers said, until it is gone."""
     try:
         while True:
@@ -165,11 +156,11 @@ def _tell_news(server: DataServer, channel: Channel[object, object]) -> None:
         return  # the main thread sees the same, and ends the process
 
 
-def _report(server: DataServer, channel: Channel[object, object]) -> None:
+def _report(server: DataServer, channel: Channel[object, Limit]) -> None:
     """Says `Served` when it changed, until the peer is gone."""
     told = None
     while True:
-        now = (*server.tally.total(), server.connections)
+        now = (*server.tally.total(), server.connections, server.uplink.sent, server.uplink.waiting)
         if now != told:
             try:
                 channel.send(Served(*now))
@@ -181,17 +172,19 @@ def _report(server: DataServer, channel: Channel[object, object]) -> None:
 
 def main(local: str, listening: str, name: str, http_url: str) -> None:
     """Serves until the peer is gone."""
-    channel = channel_to_peer(object)
+    channel: Channel[object, Limit] = channel_to_peer(Limit)
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s", stream=sys.stderr)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     health = encode({"ok": True, "name": name, "http": http_url})
     server = DataServer(socket.socket(fileno=int(listening)), Contents(Layout(Path(local))), health)
-    threading.Thread(target=server.serve_forever, name="accept", daemon=True).start()
     threading.Thread(target=_report, args=(server, channel), name="report", daemon=True).start()
     threading.Thread(target=_tell_news, args=(server, channel), name="news", daemon=True).start()
-    while channel.receive() is not None:
-        pass  # the peer has nothing to say; the end of the channel is what is waited for
+    accepting = threading.Thread(target=server.serve_forever, name="accept", daemon=True)
+    while (message := channel.receive()) is not None:  # its end is the peer's
+        server.limit(message.up, message.sockets)
+        if not accepting.ident:  # nobody is served before the limits are known
+            accepting.start()
 
 
 if __name__ == "__main__":

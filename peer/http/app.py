@@ -7,6 +7,7 @@
     GET  /v1/ls?path=  one directory of the tree, or one file; in pages: &after=
     GET  /v1/peers     who is there
     POST /v1/forget    {"path": …}: withdraw one's own file from the network
+    those of `care`    warm, scrub; and those of `limits`
     those of `stock`   what is kept of others' files
 
 Errors are `wire.Problem`. The app only translates; what it shows and does is `Control`.
@@ -23,7 +24,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException
 
+from peer.http.care import Care, add_care
 from peer.http.guard import Guard
+from peer.http.limits import Limited, add_limits
 from peer.http.stock import Stock, add_stock
 from shoal.errors import Busy, DataError, Gone, Refused, ShoalError, UsageError
 from shoal.names import printable
@@ -46,6 +49,9 @@ class Control:
     forget: Callable[[str], None]
     """Raises Gone (no such path), Refused (not one's own), Busy."""
     metrics: CollectorRegistry
+    limited: Limited
+    care: Care | None = None
+    """What warms and scrubs."""
     stock: Stock | None = None
     """What is kept of others' files."""
 
@@ -106,6 +112,9 @@ def make_app(control: Control, guard: Guard) -> Flask:
         control.forget(path)
         return _json({"path": path})
 
+    if control.care is not None:
+        add_care(app, control.care, _json)
+    add_limits(app, control.limited)
     if control.stock is not None:
         add_stock(app, control.stock, _json)
 

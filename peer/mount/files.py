@@ -164,14 +164,17 @@ class Files:
         return self._vfs.reopen(node, seen)
 
     def _open_anew(self, node: Node, flags: int) -> Handle:
+        if (ready := self._vfs.open_ready(node, flags)) is not None:
+            return ready
         self._give_way()
         return self._vfs.open(node, flags)
 
     def _read(self, request: Request) -> None:
         number, offset, size, *_ = fixed(protocol.READ_IN, request.body)
         unique, file = request.unique, self._open[number]
-        self._give_way()
         handle = file.handle
+        if not handle.quick:
+            self._give_way()
         if handle.fd >= 0:
             data = os.pread(handle.fd, size, offset)
             if len(data) < size:

@@ -18,9 +18,13 @@
     giveup    copies given up, in two steps
     recover   what a crash left half done, ended
     durable   copies that a power cut may have torn, hashed again
+    rounds    when which byte is read again; pure
+    check     a file read again from the disk, piece by piece
+    scrub     the thread that reads again what is kept
+    rotten    what becomes of what it found
     withdraw  paths forgotten, withdrawn, and revs overtaken
     keep      the thread that does what the peer asks
     scanner   the process: wires the above, talks to the peer
 
-May import `shoal`, `peer.layout`, `peer.beneath`, `peer.messages`, `peer.process`.
+May import `shoal`, `peer.layout`, `peer.beneath`, `peer.messages`, `peer.process`, `peer.priority`.
 """

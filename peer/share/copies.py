@@ -37,6 +37,7 @@ class Copies:
         todo: list[tuple[Keep, Source, Row, Manifest]] = []
         for keep in keeps:
             try:
+                self._check_place(keep)
                 todo.append((keep, *self._prepare(keep)))
             except (OSError, DataError) as error:
                 # The scanner before this one may have kept it, and died before it said so.
@@ -78,6 +79,11 @@ class Copies:
                     self.clean(keep.cid)
                 answers.append(Kept(keep.path, keep.cid, move.row.place))
         return answers
+
+    def _check_place(self, keep: Keep) -> None:
+        """Raises DataError if the user's file of this content stands there and is rotten: its row must stay."""
+        if any(row.state == "rotten" and row.cid == keep.cid for row in self._index.at(keep.path)):
+            raise DataError("one's own file there is rotten, and stays until its owner removes it")
 
     def _prepare(self, keep: Keep) -> tuple[Source, Row, Manifest]:
         """The whole download with mode, mtime and mark set, and its row, not placed yet."""

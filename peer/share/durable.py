@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from peer.beneath import Beneath
-from peer.share.hashers import lower_priority
+from peer.priority import give_way
 from peer.share.hashing import Hashed, NotHashed, hash_file
 from peer.share.index import Change, Index
 from peer.share.moves import is_file_of
@@ -106,7 +106,7 @@ class Durable:
             log.debug("%s", error)  # then more is hashed again after a power cut than must be
 
     def _run_prove(self) -> None:
-        lower_priority()
+        give_way()
         for row in self._to_prove:
             disk = row.disk if row.place == "local" else f"{STATE_DIR}/copies/{row.cid}"
             result = hash_file(self._root, disk, row.path, self._peer, True, time.time, self._go_on)

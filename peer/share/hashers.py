@@ -3,8 +3,8 @@
 Two workers: one takes small files, the newest first; the other the large ones,
 the smallest first (small files keep the interpreter busy rather than the disk, so a
 second worker for them would only be in the way). A large file is interrupted every
-64 MiB by much smaller ones, so that nothing waits for 100 GB. Both run at low
-CPU and I/O priority; what they find is committed by somebody else, so that no
+64 MiB by much smaller ones, so that nothing waits for 100 GB. Both give
+way to all else; what they find is committed by somebody else, so that no
 lock of the index is held at that priority.
 
 Both queues are bounded. Small files: `room` says whether a walk may go on.
@@ -13,11 +13,8 @@ Large ones: the largest are forgotten, and `forgot` says that another walk is du
 Threading: `put`, `room`, `take`, `idle` from any thread; one lock guards the queues and results.
 """
 
-import ctypes
 import heapq
 import logging
-import os
-import platform
 import threading
 import time
 from collections import deque
@@ -25,14 +22,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from peer.beneath import Beneath
+from peer.priority import give_way
 from peer.share.hashing import Hashed, NotHashed, hash_file
 from shoal.manifest import MIB
 
 SMALL = MIB
 QUEUE_MAX = 10_000
 RESULTS_MAX = 1000
-_IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
-_IOPRIO_WHO_PROCESS, _BEST_EFFORT_LOWEST = 1, (2 << 13) | 7
 log = logging.getLogger(__name__)
 
 
@@ -132,7 +128,7 @@ class Hashers:
         return len(self._results)
 
     def _run(self, large: bool) -> None:
-        lower_priority()
+        give_way()
         queued = self._queued_large if large else self._queued_small
         while True:
             with self._lock:
@@ -167,15 +163,3 @@ class Hashers:
                 job = heapq.heappop(self._large)
                 self._running += 1
             self._hash(job)
-
-
-def lower_priority() -> None:
-    """Puts the calling thread behind others for CPU and disk.
-
-    Nice 10 and not 19: while it holds the interpreter's lock it must still be scheduled on a busy machine.
-    """
-    thread = threading.get_native_id()
-    os.setpriority(os.PRIO_PROCESS, thread, 10)
-    number = _IOPRIO_SET.get(platform.machine())
-    if number is not None:
-        ctypes.CDLL(None).syscall(number, _IOPRIO_WHO_PROCESS, thread, _BEST_EFFORT_LOWEST)

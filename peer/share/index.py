@@ -40,6 +40,7 @@ CREATE INDEX IF NOT EXISTS rows_copies ON rows (sequence) WHERE kind = 'copy';
 CREATE INDEX IF NOT EXISTS rows_partial ON rows (cid) WHERE kind = 'partial';
 CREATE INDEX IF NOT EXISTS rows_pinned ON rows (path) WHERE pinned = 1;
 CREATE INDEX IF NOT EXISTS rows_inside ON rows (path) WHERE place = 'inside';
+CREATE INDEX IF NOT EXISTS rows_rotten ON rows (path) WHERE state = 'rotten';
 """
 _VALUES = attrgetter(*COLUMNS.split(", "))
 _PUT = f"INSERT OR REPLACE INTO rows ({COLUMNS}) VALUES ({', '.join('?' * 17)})"

@@ -15,7 +15,21 @@ from dataclasses import dataclass
 
 from peer.beneath import Beneath
 from peer.layout import Layout
-from peer.messages import Begun, Ended, Forget, Forgot, GaveUp, GiveUp, Keep, Message, Pin, Pinned, Seen, Supersede
+from peer.messages import (
+    Begun,
+    Ended,
+    Forget,
+    Forgot,
+    GaveUp,
+    GiveUp,
+    Keep,
+    Message,
+    Pin,
+    Pinned,
+    Scrubbing,
+    Seen,
+    Supersede,
+)
 from peer.share.copies import Copies
 from peer.share.durable import Durable, Proved
 from peer.share.giveup import GivingUp
@@ -23,6 +37,8 @@ from peer.share.index import Index
 from peer.share.moves import Moves
 from peer.share.partials import begin, end
 from peer.share.recover import Recovery
+from peer.share.rotten import act
+from peer.share.scrub import Judged, Noted, Scrubber, write_down
 from peer.share.withdraw import forget, seen, withdrawn
 from shoal.errors import LocalError
 from shoal.names import printable
@@ -43,7 +59,7 @@ class Released:
     cid: str
 
 
-Task = Begun | Ended | Keep | GiveUp | Pin | Forget | Supersede | Seen | Released | Proved
+Task = Begun | Ended | Keep | GiveUp | Pin | Forget | Supersede | Seen | Released | Proved | Judged | Noted | Scrubbing
 
 
 class Keeper:
@@ -57,6 +73,7 @@ class Keeper:
         peer: str,
         answer: Callable[[Message], None],
         look: Callable[[str], None],
+        scrub_every: float = 0.0,
     ) -> None:
         self._root, self._index, self._peer, self._answer, self._look = root, index, peer, answer, look
         self._moves = Moves(layout, root, index, peer)
@@ -68,6 +85,7 @@ class Keeper:
         self._stop = threading.Event()
         self._unsettled = False
         self._durable = Durable(root, index, peer, self.put)
+        self.scrubber = Scrubber(layout, root, index, scrub_every, self.put, answer)
         self._thread = threading.Thread(target=self._run, name="keep", daemon=True)
 
     def recover(self) -> None:
@@ -84,12 +102,15 @@ class Keeper:
         """Starts the threads."""
         self._durable.start()
         self._thread.start()
+        self.scrubber.start()
 
     def stop(self) -> None:
         """Ends the threads after the task under way, and syncs what was kept."""
+        self.scrubber.stop()
         self._stop.set()
         self._wake.set()
         self._thread.join()
+        write_down(self._index, Noted(self.scrubber.where()))
         self._durable.stop()
         self._moves.close()
 
@@ -172,6 +193,12 @@ class Keeper:
                     seen(self._index, path, self._peer, rev, now // 1_000_000)
                 case Released(cid):
                     self._copies.release(cid)
+                case Judged():
+                    act(self._moves, task, self._answer, self._look)
+                case Noted():
+                    write_down(self._index, task)
+                case Scrubbing():
+                    self._answer(task)
                 case Proved():
                     self._durable.take(task)
                     self._look(task.row.disk)

@@ -5,6 +5,7 @@ hashed at. The check is made on the descriptor that is then read.
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from peer.beneath import Beneath
@@ -64,6 +65,15 @@ class LocalFiles:
     def open(self, cid: str) -> OpenFile | None:
         """A file with this content, or None if there is none that is whole and unchanged."""
         return self._first(self._index.of(cid, ENOUGH))
+
+    def open_each(self, cids: Sequence[str]) -> Iterator[OpenFile | None]:
+        """The same for several contents, each when it is asked for; the index is asked once for all."""
+        found: dict[str, list[Row]] = {}
+        for row in self._index.of_each(cids, 2 * len(cids)):
+            found.setdefault(row.cid, []).append(row)
+        for cid in cids:
+            # What stands at very many paths may have left no room for this one, and its first paths may be stale.
+            yield self._first(found.get(cid, [])) or self.open(cid)
 
     def open_path(self, path: str) -> OpenFile | None:
         """The file announced at this path, byte for byte; None if there is none.

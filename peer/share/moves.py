@@ -223,6 +223,10 @@ class Moves:
 
     def unlink_local(self, row: Row) -> None:
         """Unlinks a copy in LOCAL, and the directories made for it, if it is unchanged; its row is "moving"."""
+        self.take_out(row, "")
+
+    def take_out(self, row: Row, kept: str) -> None:
+        """The same, but it is kept in the quarantine under that name, if one is given."""
         aside = aside_name(row.path, row.cid)
         try:
             fd, name = self.root.parent(row.disk)
@@ -232,10 +236,12 @@ class Moves:
             if not unchanged(row, status_at(fd, name)):
                 return
             rename_noreplace(fd, name, self.copies, aside)
-            if is_file_of(row, status_at(self.copies, aside)):
-                os.unlink(aside, dir_fd=self.copies)
-            else:
+            if not is_file_of(row, status_at(self.copies, aside)):
                 self.put_back(self.copies, aside, fd, name)
+            elif kept:
+                os.rename(aside, kept, src_dir_fd=self.copies, dst_dir_fd=self.quarantine)
+            else:
+                os.unlink(aside, dir_fd=self.copies)
         except OSError as error:
             log.debug("%s is not taken away: %s", printable(row.path), error)
         finally:

@@ -39,6 +39,7 @@ CREATE TABLE IF NOT EXISTS manifests (cid TEXT PRIMARY KEY, body BLOB NOT NULL) 
 CREATE TABLE IF NOT EXISTS pins (path TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
+_KEPT = f"kind IN ('own', 'copy') AND state != 'moving' AND place != '' AND link = '' AND cid != '{DIR_CID}'"
 COLUMNS = "path, cid, kind, size, mtime, sha1, x, link, revs, sequence, place, disk, dev, ino, ctime, state, pinned"
 
 
@@ -49,7 +50,8 @@ class Row:
     `kind`: as `wire.Item`, or "gone": it was here; told once as a drop.
     `place`: "local": the file `LOCAL/<disk>`; "inside": `.shoal/copies/<cid>`; "": no file.
     `disk` is the name on disk (surrogateescape), which may be another Unicode form than `path`.
-    `state`: "ok", or "moving" while a rename is under way.
+    `state`: "ok", "moving" while a rename is under way, or "rotten": an own file whose bytes are not what they were,
+    though nobody changed it: it is not told, and given to nobody.
     """
 
     path: str
@@ -67,7 +69,7 @@ class Row:
     dev: int = 0
     ino: int = 0
     ctime: int = 0
-    state: Literal["ok", "moving"] = "ok"
+    state: Literal["ok", "moving", "rotten"] = "ok"
     pinned: bool = False
     """Whether there is a pin at its path or above. The index sets it."""
 
@@ -121,8 +123,15 @@ class IndexReader:
         return self._rows("path = ?", path)
 
     def of(self, cid: str, limit: int = -1) -> list[Row]:
-        """The rows that hold this content on disk, as files: all of them, or so many."""
-        return [row for row in self._rows("cid = ? AND kind IN ('own', 'copy') LIMIT ?", cid, limit) if row.is_file]
+        """The rows that hold this content on disk, as files that are not rotten: all of them, or so many."""
+        found = self._rows("cid = ? AND kind IN ('own', 'copy') AND state != 'rotten' LIMIT ?", cid, limit)
+        return [row for row in found if row.is_file]
+
+    def of_each(self, cids: Sequence[str], limit: int) -> list[Row]:
+        """Rows that hold any of these contents on disk, as files: so many at most, of whichever comes first."""
+        marks = ",".join("?" * len(cids))
+        rows = self._rows(f"cid IN ({marks}) AND kind IN ('own', 'copy') LIMIT ?", *cids, limit)
+        return [row for row in rows if row.is_file]
 
     def changes(self, after: int, limit: int) -> list[Row]:
         """Rows changed after that sequence number, oldest change first, "gone" ones too."""
@@ -147,6 +156,25 @@ class IndexReader:
             found = self._db.execute("SELECT body FROM manifests WHERE cid = ?", (cid,)).fetchone()
         return found[0] if found else None
 
+    def kept(self, path: str, cid: str, prefix: str, limit: int) -> list[Row]:
+        """The next rows after (path, cid), by that, that are files on this disk at and beneath `prefix` ("": all)."""
+        where, values = _beneath(prefix)
+        return self._rows(
+            f"(path, cid) > (?, ?) AND {_KEPT} AND {where} ORDER BY path, cid LIMIT ?", path, cid, *values, limit
+        )
+
+    def weight(self, prefix: str) -> tuple[int, int]:
+        """(number, bytes) of the files on this disk at and beneath `prefix` ("": all)."""
+        where, values = _beneath(prefix)
+        query = f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM rows WHERE {_KEPT} AND {where}"
+        with self._lock:
+            count, size = self._db.execute(query, values).fetchone()
+        return int(count), int(size)
+
+    def rotten(self, limit: int = -1) -> list[Row]:
+        """Own files that are rotten, by path: all of them, or so many."""
+        return self._rows("state = 'rotten' ORDER BY path LIMIT ?", limit)
+
     def copies(self, cid: str = "") -> list[tuple[str, int, bool]]:
         """(cid, bytes on disk of its copies, whether it is pinned) of all contents that are kept of others, in whole
         or in part, the oldest first; or of this one.
@@ -165,12 +193,12 @@ class IndexReader:
         """What is here of files at and beneath a path ("": everything), in whole or in part, by path; of one content
         if that is given; above the path `after`.
         """
-        where, values = _beneath(path, cid)
+        where, values = _files(path, cid)
         return self._rows(f"{where} AND path > ? ORDER BY path, cid LIMIT ?", *values, after, limit)
 
-    def kept(self, path: str, cid: str = "") -> dict[str, tuple[int, int]]:
+    def held(self, path: str, cid: str = "") -> dict[str, tuple[int, int]]:
         """(files, their bytes) of one's "own", of "copies", and of those that are "pinned", at and beneath a path."""
-        where, values = _beneath(path, cid)
+        where, values = _files(path, cid)
         query = (
             "SELECT SUM(kind = 'own'), SUM((kind = 'own') * size), SUM(kind = 'copy'), SUM((kind = 'copy') * size),"
             " SUM((kind = 'copy') * pinned), SUM((kind = 'copy') * pinned * size) FROM rows WHERE "
@@ -181,7 +209,7 @@ class IndexReader:
 
     def partial_cids(self, path: str, cid: str = "") -> list[str]:
         """The contents of which there are parts at and beneath a path."""
-        where, values = _beneath(path, cid)
+        where, values = _files(path, cid)
         query = f"SELECT DISTINCT cid FROM rows WHERE {where} AND kind = 'partial'"
         with self._lock:
             return [cid for (cid,) in self._db.execute(query, values)]
@@ -201,13 +229,15 @@ class IndexReader:
         return (*found.get("own", (0, 0)), *found.get("copy", (0, 0)))
 
 
-def _beneath(path: str, cid: str) -> tuple[str, list[object]]:
-    """The condition for files at and beneath a path, and its values."""
-    where, values = "kind IN ('own', 'copy', 'partial') AND sha1 != ''", list[object]()
-    if path:
-        where += " AND (path = ? OR (path > ? AND path < ?))"
-        values += [path, path + "/", path + "0"]  # "0" follows "/"
-    if cid:
-        where += " AND cid = ?"
-        values.append(cid)
-    return where, values
+def _files(path: str, cid: str) -> tuple[str, list[object]]:
+    """A condition for files at and beneath a path, of one content if that is given, and its values."""
+    where, values = _beneath(path)
+    where = f"kind IN ('own', 'copy', 'partial') AND sha1 != '' AND {where}"
+    return (f"{where} AND cid = ?", [*values, cid]) if cid else (where, [*values])
+
+
+def _beneath(prefix: str) -> tuple[str, tuple[str, ...]]:
+    """A condition for paths at and beneath a prefix, and its values."""
+    if not prefix:
+        return "1", ()
+    return "(path = ? OR (path > ? AND path < ?))", (prefix, prefix + "/", prefix + "0")  # "0" follows "/"

@@ -1,7 +1,8 @@
-"""The scanner's process: `python -m peer.share.scanner LOCAL PEER_ID`.
+"""The scanner's process: `python -m peer.share.scanner LOCAL PEER_ID SECONDS`.
 
     survey   walks, watches, hashes; keeps the index true to the disk
     keeper   keeps downloads, and does what the peer asks
+    scrub    reads again what is kept, all of it in SECONDS (0: only when asked)
     index    written by both, in short transactions
 
 It starts by ending what a crash interrupted, says `Opened`, and then `Changed`
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from peer.beneath import Beneath
 from peer.layout import Layout
-from peer.messages import Changed, Message, Opened, Rescan, ToScanner
+from peer.messages import Changed, EndScrub, Message, Opened, Rescan, Scrub, ToScanner
 from peer.process import Channel, channel_to_peer
 from peer.share.adopt import adopt
 from peer.share.index import Index
@@ -50,7 +51,7 @@ def open_index(layout: Layout) -> Index:
 class Scanner:
     """The process's parts, wired."""
 
-    def __init__(self, layout: Layout, peer: str, channel: Channel[object, object]) -> None:
+    def __init__(self, layout: Layout, peer: str, scrub_every: float, channel: Channel[object, object]) -> None:
         layout.make()
         self._channel, self._peer = channel, peer
         self._commits = threading.Event()
@@ -59,7 +60,7 @@ class Scanner:
         self._index = open_index(layout)
         self._index.on_commit = self._commits.set
         self._survey = Survey(self._root, self._index, peer, self._say, lambda cid: self._keeper.released(cid))
-        self._keeper = Keeper(layout, self._root, self._index, peer, self._say, self._survey.look)
+        self._keeper = Keeper(layout, self._root, self._index, peer, self._say, self._survey.look, scrub_every)
         self._teller = threading.Thread(target=self._tell, name="tell", daemon=True)
 
     def run(self) -> None:
@@ -73,6 +74,8 @@ class Scanner:
         while (message := self._channel.receive()) is not None:
             if isinstance(message, Rescan):
                 self._survey.rescan(self._disk(message.path))
+            elif isinstance(message, (Scrub, EndScrub)):
+                self._keeper.scrubber.ask(message)
             else:
                 self._keeper.put(message)  # type: ignore[arg-type]
         self._stop()
@@ -110,11 +113,11 @@ def _end(failure: threading.ExceptHookArgs) -> None:
 
 
 def main() -> None:
-    """The process. Arguments: LOCAL and the peer's id."""
+    """The process. Arguments: LOCAL, the peer's id, and the seconds of a scrub's pass."""
     channel = channel_to_peer(ToScanner)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     threading.excepthook = _end
-    Scanner(Layout(Path(sys.argv[1])), sys.argv[2], channel).run()
+    Scanner(Layout(Path(sys.argv[1])), sys.argv[2], float(sys.argv[3]), channel).run()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from collections.abc import Callable
 
 from peer.beneath import Beneath
 from peer.messages import Message, Progress
+from peer.priority import idle_disk
 from peer.share.hashers import Hashers
 from peer.share.hashing import Hashed
 from peer.share.index import Change, Index
@@ -118,7 +119,8 @@ class Survey:
         while not self._stopping:
             self._take_hints()
             self._looker.look_due()
-            self._walk()
+            with idle_disk():  # but not while it writes the index: those who keep a download wait for that
+                self._walk()
             self._take_results()
             try:
                 self._looker.flush()

@@ -21,7 +21,7 @@ def forget(index: Index, path: str, peer: str, now_ns: int) -> str:
     """
     while True:
         rows = index.at(path)
-        own = [row for row in rows if row.kind == "own" and row.state == "ok"]
+        own = [row for row in rows if row.kind == "own" and row.state != "moving"]
         if not own:
             copied = any(row.kind == "copy" for row in rows)
             return "only its owner can withdraw it" if copied else "no such path in this peer's share"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from peer.cache.room import Room
 from peer.layout import Layout
 from peer.messages import Begun, Keep
+from peer.swarm.ahead import Ahead
 from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
 from peer.swarm.config import SwarmConfig
@@ -49,6 +50,7 @@ class Commons:
     bench: Bench
     sources: Sources
     memory: Memory
+    ahead: Ahead
     counters: Counters
     keeper: Keeper
     room: Room

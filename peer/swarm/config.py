@@ -21,5 +21,11 @@ class SwarmConfig:
     """Connections that nobody used, and contents that nobody has open, are let go after this."""
     memory: int = 64 * MIB
     """Verified bytes in memory at most: small files until they are kept, pieces when the disk is full."""
+    ahead: int = 8 * MIB
+    """Bytes in memory of small files that were fetched ahead and not read yet, at most."""
     threads: int = 48
     """Runs fetched at one time at most, by threads of the swarm's own."""
+    max_sockets: int = 200
+    """Connections made to holders at most."""
+    down_limit: int = 0
+    """Bytes a second off holders at most, at first; 0: no limit."""

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Self
 
+from peer.limiter import Limiter
 from peer.swarm.config import SwarmConfig
 from peer.swarm.resolve import resolve
 from shoal.errors import Busy, Gone, Misbehaved, Refused, RemoteError, Unreachable
@@ -52,6 +53,11 @@ class Body:
             if not self._left:
                 raise Misbehaved("fewer bytes than asked for")
             view = view[: self._left]
+        got = self._read_limited(view) if self._connection.limiter.rate else self._read(view)
+        self._left -= got
+        return got
+
+    def _read(self, view: memoryview) -> int:
         if self._early:
             got = min(len(self._early), len(view))
             view[:got] = self._early[:got]
@@ -59,12 +65,23 @@ class Body:
         else:
             got = self._connection.receive_into(view)
             self._watch_speed(got)
-        self._left -= got
+        return got
+
+    def _read_limited(self, view: memoryview) -> int:
+        """As `_read`, when the limit allows it. That time does not count as the holder's."""
+        connection = self._connection
+        began = time.monotonic()
+        allowed = connection.limiter.take(connection.name, len(view), lambda: connection.aborted)
+        self._mark += time.monotonic() - began
+        if not allowed:
+            raise Unreachable(f"the request to {connection.name} was given up")
+        got = self._read(view[:allowed])
+        connection.limiter.give_back(connection.name, allowed - got)
         return got
 
     def read(self) -> bytes:
         """All of it; raises as `readinto` does."""
-        if len(self._early) == self._left:
+        if len(self._early) == self._left and not self._connection.limiter.rate:
             self._left = 0
             return bytes(self._early)
         data = bytearray(self._left)
@@ -106,22 +123,35 @@ class Connection:
     """A connection that is made at the first request and kept for the next."""
 
     def __init__(
-        self, host: str, port: int, name: str, config: SwarmConfig, released: Callable[["Connection"], None]
+        self,
+        host: str,
+        port: int,
+        name: str,
+        config: SwarmConfig,
+        released: Callable[["Connection"], None],
+        limiter: Limiter,
     ) -> None:
-        """`released` is called with this when a body that it gave was closed."""
-        self.name, self.config = name, config
+        """`released` is called with this when a body that it gave was closed; `limiter` is that of all bodies."""
+        self.name, self.config, self.limiter = name, config, limiter
         self._released = released
         self._host, self._port = host, port
         self._sock: socket.socket | None = None
         self._keep = False
-        self._aborted = False
+        self.aborted = False
+        """Whether it is to end; it is not used again."""
+        self._listening: float | None = None  # since when nothing came that is waited for
         self.used = 0.0
         """When it was last given back, by the monotonic clock."""
 
     @property
     def usable(self) -> bool:
         """Whether the next request can go over it as it is."""
-        return self._sock is not None and self._keep
+        return self._sock is not None and self._keep and not self.aborted
+
+    def silent(self, now: float) -> float:
+        """Seconds for which the other side has let us wait: 0 while it is not waited for. Any thread."""
+        since = self._listening
+        return now - since if since is not None else 0.0
 
     def get(
         self, target: str, first: int = 0, end: int | None = None, size: int | None = None, say: bytes = b""
@@ -163,29 +193,33 @@ class Connection:
     def receive_into(self, view: memoryview) -> int:
         """Some bytes off the socket, at least one. Raises Unreachable."""
         sock = self._sock
+        self._listening = time.monotonic()
         try:
             got = sock.recv_into(view) if sock is not None else 0
         except TimeoutError:
             raise Unreachable(f"{self.name} fell silent") from None
         except OSError as error:
             raise Unreachable(f"the connection to {self.name} was lost: {error.strerror}") from None
+        finally:
+            self._listening = None
         if not got:
             raise Unreachable(f"{self.name} ended the connection too early")
         return got
 
     def end(self, whole: bool) -> None:
         """The answer's body is over; unless it was read whole, the connection is too."""
-        if not whole or not self._keep or self._aborted:
+        if not whole or not self._keep or self.aborted:
             self.close()
         self._released(self)
 
     def abort(self) -> None:
         """Ends what another thread does with it, soon, with Unreachable."""
-        self._aborted = True
+        self.aborted = True
         sock = self._sock
         if sock is not None:
             with contextlib.suppress(OSError):  # it may be over already
                 sock.shutdown(socket.SHUT_RDWR)
+        self.limiter.wake()
 
     def close(self) -> None:
         """Closes it; the next request would make a new one."""
@@ -200,12 +234,14 @@ class Connection:
 
     def _exchange(self, request: bytes) -> "tuple[_Head, bytes]":
         """Sends a request; (the answer's head, the body's bytes that came with it)."""
-        if self._sock is None:
-            self._connect()
-        assert self._sock is not None
-        self._keep = False
+        self._listening = time.monotonic()
         try:
-            self._sock.sendall(request)
+            if self._sock is None:
+                self._connect()
+            assert self._sock is not None
+            self._keep = False
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have said why before it went
+                self._sock.sendall(request)
             return self._read_head()
         except TimeoutError:
             self.close()
@@ -215,6 +251,8 @@ class Connection:
             if error.errno in (errno.EPIPE, errno.ECONNRESET):
                 raise _Stale from None
             raise Unreachable(f"the connection to {self.name} was lost: {error.strerror}") from None
+        finally:
+            self._listening = None
 
     def _read_head(self) -> "tuple[_Head, bytes]":
         assert self._sock is not None
@@ -269,8 +307,8 @@ class Connection:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with contextlib.suppress(OSError):  # not loaded in every kernel; a matter of speed only
                 sock.setsockopt(socket.IPPROTO_TCP, _TCP_CONGESTION, b"cubic")
-            if self._aborted:
-                raise Unreachable("the program ends")
+            if self.aborted:
+                raise Unreachable(f"the request to {self.name} was given up")
             sock.connect(address)
             sock.settimeout(self.config.stall_timeout)
         except TimeoutError:

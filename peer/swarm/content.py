@@ -32,6 +32,11 @@ class Content(ABC):
         """Whether bytes of it are here."""
 
     @property
+    def checking(self) -> bool:
+        """Whether all of it is here, and is just being checked as a whole."""
+        return False
+
+    @property
     def is_kept(self) -> bool:
         """Whether the scanner has it, so that nothing need stay here."""
         return False
@@ -74,6 +79,10 @@ class Content(ABC):
 
     def wake(self) -> None:  # noqa: B027
         """The program ends: what waits here looks at that."""
+
+    def spoil(self, number: int) -> bool:
+        """A piece on disk turned out to be rotten, and is marked missing there; False: not now, try again."""
+        return True
 
     def discard(self) -> bool:
         """As `dispose`, and what is on disk goes too; False if it is not to."""

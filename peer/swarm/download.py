@@ -84,6 +84,11 @@ class Download(Content):
         return opened is not None and bool(opened.plan.here)
 
     @property
+    def checking(self) -> bool:
+        """See `Content.checking`."""
+        return self._check == "under way"
+
+    @property
     def is_kept(self) -> bool:
         """Whether the scanner has it."""
         return self._kept
@@ -153,6 +158,16 @@ class Download(Content):
             if self._opened is not None and not self._opened.store.lost(number):
                 self._opened.plan.lost(number)
 
+    def spoil(self, number: int) -> bool:
+        """See `Content.spoil`."""
+        with self._changed:
+            if self._preparing:  # it reads the marks just now
+                return False
+            if self._opened is not None and self._opened.store.pieces is not None:
+                self._opened.store.pieces.spoil(number)
+                self._opened.plan.lost(number)
+        return True
+
     def write_back(self) -> None:
         """See `Content.write_back`."""
         with self._changed:
@@ -210,7 +225,7 @@ class Download(Content):
         return True
 
     def _look_after(self, opened: Opened, read: _Read) -> float | None:
-        """Has fetched what a read lacks: when to look again at the latest, or None when it lacks nothing any more.
+        """When to look again, at the latest, after a read for which all was asked for; None when it lacks nothing more.
 
         Raises:
             RemoteError: nobody gives it, or nothing useful came for too long; or nobody wants it any more.
@@ -225,7 +240,6 @@ class Download(Content):
         read.useful = max(read.useful, plan.heard(wait.first, wait.end))
         if now >= read.useful + timeout:
             raise Unreachable(f"nothing came for {timeout:g} s")
-        self._pump()
         until = plan.outlook(wait, now)
         if until is None and not read.asked:
             if not self._asking:
@@ -251,6 +265,8 @@ class Download(Content):
         soonest = math.inf
         with self._changed:
             opened = self._opened
+            if opened is not None:
+                self._pump()
             for read in list(self._waiting):
                 until: float | None = math.inf
                 error: BaseException | None = None
@@ -266,7 +282,7 @@ class Download(Content):
                     over.append((read, error))
                 else:
                     soonest = min(soonest, until)
-            if opened is not None:
+            if over and opened is not None:
                 self._pump()
             alarm = soonest < self._alarm
             if alarm:

@@ -79,9 +79,15 @@ class Fetching:
 
     def start(self, run: Run) -> None:
         """Has a run fetched."""
+        self._cut_other(run)
         if not self._commons.submit(self._commons.fetching, lambda: self.work(run)):
             self._opened.plan.ended(run, time.monotonic())
             self._commons.check_open()
+
+    def _cut_other(self, run: Run) -> None:
+        """The run that this one is instead of ends."""
+        if run.instead is not None and (body := self._bodies.get(run.instead)) is not None:
+            body.abort()
 
     def _is_hungry(self) -> bool:
         """Whether somebody waits, or something that will be wanted next is not here."""
@@ -125,6 +131,8 @@ class Fetching:
                     self.sync()
                 stop = self._commons.closing.is_set()
                 run = None if stop else opened.plan.next(time.monotonic())
+                if run is not None:
+                    self._cut_other(run)
             self._tend()
         self._over()
 

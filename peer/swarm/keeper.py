@@ -1,6 +1,8 @@
 """Hands what is whole to the scanner, off the reader's path, and remembers what it waits for.
 
 It is told of downloads that begin and of pieces that were taken away, too, in the order of all that.
+It is handed over in bunches, for to keep and to announce a file costs more than to read it, and who reads many small
+ones needs the CPU; so for a second at most it is in memory alone.
 What the scanner was sent is lost when it dies: what it did not answer, the next one is sent again.
 
 Threading: `begin`, `end`, `offer` and `answered` from any thread; one thread of its own sends. A lock guards what is
@@ -11,9 +13,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from peer.messages import Begun, Ended, Keep
+from peer.swarm.gathering import Gathering
 
 PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0)
 """Seconds between attempts when the scanner is not there; it is started again by itself."""
@@ -36,7 +38,7 @@ class Keeper:
         self._waiting: dict[str, tuple[float, Keep]] = {}
         self._size = 0
         self._begun: dict[str, Begun] = {}
-        self._thread = ThreadPoolExecutor(1, "swarm-keep")
+        self._thread = Gathering("swarm-keep")
 
     def begin(self, message: Begun) -> None:
         """Says soon that pieces of a content are on disk; to a new scanner again, until `end` or it is kept."""
@@ -71,6 +73,11 @@ class Keeper:
         with self._lock:
             return cid in self._waiting
 
+    @property
+    def crowded(self) -> bool:
+        """Whether so much is outstanding that nothing more should be fetched without need."""
+        return 2 * self._size > self._limit
+
     def again(self) -> None:
         """The scanner was started again: sends what is not answered once more. Again is harmless to the scanner."""
         with self._lock:
@@ -90,7 +97,7 @@ class Keeper:
 
     def close(self) -> None:
         """Sends nothing more, and waits for the one under way."""
-        self._thread.shutdown(cancel_futures=True)
+        self._thread.shutdown()
 
     def _submit(self, message: Told) -> bool:
         try:

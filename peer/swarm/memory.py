@@ -44,6 +44,10 @@ class Memory:
         with self._lock:
             self._size -= len(self._pieces.pop((cid, number), b""))
 
+    def has(self, cid: str) -> bool:
+        """Whether the first piece of a content is here."""
+        return (cid, 0) in self._pieces
+
     def drop(self, cid: str, count: int = 1) -> None:
         """Forgets a content of `count` pieces."""
         with self._lock:

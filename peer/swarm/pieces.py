@@ -217,6 +217,13 @@ class Pieces:
             for path in (bits, data, text):  # without bits the rest is not trusted
                 path.unlink(missing_ok=True)
 
+    def spoil(self, number: int) -> None:
+        """The piece turned out to be rotten: it is missing. `mark_missing` comes first, for what is on disk."""
+        with self._lock:
+            if self._flags[number] == CHECKED:
+                self._here -= 1
+            self._flags[number] = MISSING
+
     def _settle(self, number: int) -> None:
         """Hashes a suspect piece again. On disk it stays suspect if it is wrong: nothing reads it there."""
         offset, length = self.manifest.span(number)
@@ -236,6 +243,23 @@ class Pieces:
             if self._flags[number] != CHECKED:
                 self._flags[number] = CHECKED
                 self._here += 1
+
+
+def mark_missing(layout: Layout, cid: str, number: int) -> None:
+    """Has a piece count as missing on disk, and so for the data server; if the download is gone, that is right too.
+
+    Raises:
+        LocalError: the disk is broken.
+    """
+    with _local("mark a piece of a download"):
+        try:
+            fd = os.open(paths_of(layout, cid)[1], os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            return
+        try:
+            _write(fd, bytes([MISSING]), _HEAD.size + number)
+        finally:
+            os.close(fd)
 
 
 def _content(path: Path) -> bytes | None:

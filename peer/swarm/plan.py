@@ -10,7 +10,8 @@ All forces to weigh; check each of them again when changing anything here:
  4. A window grows with the handle's streak and is nothing after a jump.
  5. Runs are long, because a request costs as much as 100 KiB; but no longer than their holder gives in `RUN_TIME`, so
     that it takes little with it when it dies; and what a reader waits for does not wait for a long run.
- 6. A holder is asked for what it has, and while it is not benched; one that is doubted only if nobody else has it.
+ 6. A holder is asked for what it has, and while it is neither benched nor silent; one that is doubted only if nobody
+    else has it.
  7. Holders take turns; none gets more than `PER_HOLDER` runs at a time, a content no more than `RUNS`;
     when readers wait, `URGENT` times that.
  8. When a run ends early, its other pieces are open again at once, for whoever is free.
@@ -19,8 +20,9 @@ All forces to weigh; check each of them again when changing anything here:
 10. A source gives each piece once before it gives any twice: of the pieces that no reader has, each of the K readers
     that want them asks for those whose number, modulo K, is its own place among them by id. Another's piece is waited
     for a moment (`DEFER`) before the source is asked for it all the same. What a reader has is asked of readers.
-11. A piece that a reader waits for and that is late is asked of a second holder: at most 5 % more than the file in all
-    (one piece at least). What is under way and not needed any more is cancelled.
+11. A piece that a reader waits for and that is late is asked of a second holder. Who is silent keeps its run, for it
+    may go on; one that crawls loses it to one that is known to be faster. That costs at most 5 % more than the file in
+    all (one piece at least). What is under way and not needed any more is cancelled.
 12. Near the reader in order, beyond that the rarest first, from a random place on, so that readers have different
     pieces to give.
 
@@ -81,6 +83,8 @@ class Run:
     heard: float = 0.0
     bytes: int = 0
     cancelled: bool = False
+    instead: "Run | None" = None
+    """The run that was given up for this one, because it would have taken too long."""
 
 
 @dataclass(slots=True, eq=False)
@@ -115,9 +119,11 @@ class Plan:
         self.waits: list[Wait] = []
         self.runs: list[Run] = []
         self.twice = 0
-        """Bytes that were asked for a second time because they were late."""
+        """Bytes that came, or will come, for nothing, because something was late."""
         self._all = bitmap.span(0, self.count)
         self._flying = 0
+        self._doubles: list[tuple[Run, Run, int]] = []
+        """Runs under way for one late piece, which is the third."""
         self._rarity = Rarity()
         self._not_before, self._doubted = not_before, doubted
         self._dice = dice or random.Random()
@@ -191,10 +197,13 @@ class Plan:
             size = self._size(number)
             holding.queued -= size
             holding.pace.came(size, now)
-        useless = [other for other in self.runs if other is not run and other.first <= number < other.end]
-        useless = [other for other in useless if not other.cancelled and not self.lacks(other.at, other.end)]
-        for other in useless:
-            other.cancelled = True
+        useless = []
+        for other in self.runs:
+            if other is not run and other.first <= number < other.end and not other.cancelled:
+                beaten = other.at == number and other.bytes and now < max(other.began, other.heard) + SILENT
+                if beaten or not self.lacks(other.at, other.end):  # what else the beaten has, somebody may wait for
+                    self._give_up(other, now)
+                    useless.append(other)
         return useless
 
     def lost(self, number: int) -> None:
@@ -204,6 +213,8 @@ class Plan:
     def ended(self, run: Run, now: float) -> None:
         """The run is over, whole or not; what did not arrive is open again."""
         self.runs.remove(run)
+        for double in [double for double in self._doubles if run in double[:2]]:
+            self._settle(double, run)
         holding = self.holdings.get(run.holder)
         if holding is not None:
             holding.active -= 1
@@ -211,9 +222,7 @@ class Plan:
             if not holding.active:
                 holding.idle = now
                 holding.pace.end(now)
-        self._flying &= ~bitmap.span(run.at, run.end)
-        for other in self.runs:
-            self._flying |= bitmap.span(other.at, other.end) & ~self.here
+        self._reopen(run)
 
     # What to do
 
@@ -221,10 +230,12 @@ class Plan:
         """The next run to fetch, from now on under way; None if nothing is wanted or nobody is free for it."""
         if len(self.runs) >= (URGENT * RUNS if self.waits else RUNS):
             return None
-        free = [h for h in self.holdings.values() if h.active < URGENT * PER_HOLDER and self._not_before(h.id) <= now]
+        able = [holding for holding in self.holdings.values() if self._not_before(holding.id) <= now]
+        silent = {run.holder for run in self.runs if now - max(run.began, run.heard) >= SILENT}
+        free = [h for h in able if h.active < URGENT * PER_HOLDER and h.id not in silent]
         if not free:
             return None
-        readers = self._readers(now)
+        readers = self._readers(able, now)
         run = self._blocked(free, readers, now) if self.waits else None
         if run is None and len(self.runs) < RUNS:
             run = self._ahead([h for h in free if h.active < PER_HOLDER], readers, now)
@@ -238,7 +249,7 @@ class Plan:
         if not lacking:
             return float("inf")
         number = bitmap.lowest(lacking)
-        carriers = [run for run in self.runs if run.at <= number < run.end]
+        carriers = self._carriers(number)
         if carriers:
             if len(carriers) > 1:
                 return float("inf")
@@ -253,6 +264,9 @@ class Plan:
     def heard(self, first: int, end: int) -> float:
         """When a byte last came for one of these pieces that is under way; 0 if none did."""
         return max((run.heard for run in self.runs if run.first < end and first < run.end), default=0.0)
+
+    def _carriers(self, number: int) -> list[Run]:
+        return [run for run in self.runs if run.at <= number < run.end and not run.cancelled]
 
     # What readers wait for
 
@@ -277,20 +291,54 @@ class Plan:
             if not lacking:
                 continue
             number = bitmap.lowest(lacking)
-            carriers = [run for run in self.runs if run.at <= number < run.end]
-            size = self._size(number)
-            if len(carriers) != 1 or self.twice + size > max(self.piece, self.size // SPARE):
+            carriers = self._carriers(number)
+            if len(carriers) != 1 or (needs := self._needs(carriers[0], number, now)) < SILENT:
                 continue
-            run = carriers[0]
-            needs = self._needs(run, number, now)
-            if needs < SILENT:
+            run, size = carriers[0], self._size(number)
+            holding = self._first_to_give(number, [other for other in free if other.id != run.holder], now)
+            if holding is None or self._eta(holding, size, now) >= needs / 2:
                 continue
-            others = [holding for holding in free if holding.id != run.holder]
-            holding = self._first_to_give(number, others, now)
-            if holding is not None and self._eta(holding, size, now) < needs / 2:
-                self.twice += size
-                return self._start(holding, number, 1 << number, now)
+            crawls = holding.pace.rate(now) > 0 and SLOW * self._eta(holding, size, now) < needs < float("inf")
+            cost = self._part(run) if crawls else size
+            if self.twice + cost > max(self.piece, self.size // SPARE):
+                continue
+            self.twice += cost
+            if crawls:
+                self._give_up(run, now)
+                wanted = self._wanted(wait) & ~self.here & ~self._flying
+                second = self._start(holding, number, holding.of(wanted) | 1 << number, now)
+                second.instead = run
+            else:
+                second = self._start(holding, number, 1 << number, now)
+                self._doubles.append((run, second, number))
+            return second
         return None
+
+    def _give_up(self, run: Run, now: float) -> None:
+        run.cancelled = True
+        self._reopen(run)
+        if (holding := self.holdings.get(run.holder)) is not None:
+            holding.pace.came(self._part(run), now)  # or it would count as one whose rate is not known
+
+    def _reopen(self, run: Run) -> None:
+        """What did not arrive of it may be asked for again."""
+        self._flying &= ~bitmap.span(run.at, run.end)
+        for other in self.runs:
+            if not other.cancelled:
+                self._flying |= bitmap.span(other.at, other.end) & ~self.here
+
+    def _settle(self, double: tuple[Run, Run, int], run: Run) -> None:
+        """One of the two runs for a late piece is over: what did not come of it did not cost anything."""
+        first, second, number = double
+        if run.at <= number:
+            self.twice -= self._size(number) - (self._part(run) if run.at == number else 0)
+            self._doubles.remove(double)
+        elif first not in self.runs and second not in self.runs:
+            self._doubles.remove(double)
+
+    def _part(self, run: Run) -> int:
+        """Bytes that came of the piece that is not whole yet."""
+        return max(0, run.bytes - (run.at - run.first) * self.piece)
 
     def _needs(self, run: Run, number: int, now: float) -> float:
         """Seconds until the run has brought the piece, as far as can be told; infinity if it fell silent."""
@@ -405,19 +453,13 @@ class Plan:
 
     # Who reads too
 
-    def _readers(self, now: float) -> list[str]:
+    def _readers(self, able: list[Holding], now: float) -> list[str]:
         """The ids, sorted, of those who want now what is wanted here, oneself among them; [] if that is nobody else."""
         first, end = self.want()
         if not self.me or first == end:
             return []
-        found = [
-            holding.id
-            for holding in self.holdings.values()
-            if holding.want[0] < end
-            and first < holding.want[1]
-            and now - holding.heard < FRESH
-            and self._not_before(holding.id) <= now
-        ]
+        since = now - FRESH
+        found = [h.id for h in able if h.want[0] < end and first < h.want[1] and h.heard > since]
         return sorted([*found, self.me]) if found else []
 
     @staticmethod

@@ -15,8 +15,11 @@ class Reader:
     Threading: any thread; several reads at a time are fine. A read under way when it is closed ends as it would.
     """
 
-    def __init__(self, content: Content, observe: Callable[[float], None], closed: Callable[[], None]) -> None:
-        self._content, self._observe, self._closed = content, observe, closed
+    def __init__(
+        self, content: Content, began: Callable[[], None], ended: Callable[[float], None], closed: Callable[[], None]
+    ) -> None:
+        """`began` and `ended` (after so many seconds) hear of each read, `closed` of the end."""
+        self._content, self._began, self._ended, self._closed = content, began, ended, closed
         self._window = content.window()
         self._open = True
 
@@ -54,13 +57,14 @@ class Reader:
         What is returned waits; None if `done` was told already.
         """
         size = min(size, self._content.size - offset)
-        if size <= 0 or offset < 0:
-            done((), None)
+        if offset < 0 or size < 0 or (not size and (self._content.size or not self._content.cid)):
+            done((), None)  # but who reads an empty file has it kept, as any other
             return None
         began = time.monotonic()
+        self._began()
 
         def end(parts: Parts, error: BaseException | None) -> None:
-            self._observe(time.monotonic() - began)
+            self._ended(time.monotonic() - began)
             done(parts, error)
 
         try:

@@ -1,5 +1,7 @@
 """Contents of at most one piece: one request, however many read it at that moment; in memory until kept.
 
+What is being fetched ahead just then is waited for, for a while, before it is asked for a second time.
+
 No manifest is fetched: it is computed from the bytes, and its cid must be the one asked for.
 """
 
@@ -10,7 +12,7 @@ from peer.swarm.commons import Commons, keep_message
 from peer.swarm.content import Content
 from peer.swarm.holders import Holders
 from peer.swarm.pending import Done, Flight, Parts, Pending
-from peer.swarm.plan import Window
+from peer.swarm.plan import PATIENCE, Window
 from peer.swarm.source import Source, by_cid, by_path
 from shoal.errors import Lied
 from shoal.manifest import Manifest, manifest_of
@@ -55,7 +57,7 @@ class Small(Content):
         if data is not None:
             done(_cut(pending, data), None)
             if self.cid in self._commons.unkept:
-                self._offer(manifest_of(data), data)
+                offer(self._path, self._entry, manifest_of(data), data, self._commons)
             return None
         self._flight.join(pending)
         return pending
@@ -73,27 +75,15 @@ class Small(Content):
     def _fetch(self) -> bytes:
         commons = self._commons
         deadline = time.monotonic() + commons.config.read_timeout
-        if self.size:
+        arrived = commons.ahead.take(self.cid, PATIENCE)
+        if arrived is not None:
+            manifest, data = arrived
+        elif self.size:
             manifest, data = self._holders.first(self._get, deadline)
         else:
             manifest, data = self._checked(b"", "an entry")
-        commons.memory.put(self.cid, 0, data)
-        self._offer(manifest, data)
+        take_in(self._path, self._entry, manifest, data, commons)
         return data
-
-    def _offer(self, manifest: Manifest, data: bytes) -> None:
-        """Has it kept, if there is room for it."""
-        commons = self._commons
-        if commons.keeper.offered(self.cid):
-            return
-        if not commons.room.take("coming", self.cid, self.size):
-            commons.room.not_kept(self.size)
-            if len(commons.unkept) < MOST_UNKEPT:
-                commons.unkept.add(self.cid)
-            return
-        commons.unkept.discard(self.cid)
-        if not commons.keeper.offer(keep_message(self._path, self._entry, manifest, data)):
-            commons.room.gone("coming", self.cid)
 
     def _get(self, row: PeerRow, source: Source) -> tuple[Manifest, bytes]:
         target = by_path(self._path) if row.seed else by_cid(self.cid)
@@ -107,6 +97,27 @@ class Small(Content):
         if manifest.cid != self.cid:
             raise Lied(f"{whose} gave other bytes than {self.cid[:12]}")
         return manifest, data
+
+
+def take_in(path: SafePath, entry: Entry, manifest: Manifest, data: bytes, commons: Commons) -> None:
+    """A content that somebody reads is here and right: it is in memory until the scanner has kept it."""
+    commons.memory.put(manifest.cid, 0, data)
+    offer(path, entry, manifest, data, commons)
+
+
+def offer(path: SafePath, entry: Entry, manifest: Manifest, data: bytes, commons: Commons) -> None:
+    """Has a content kept that somebody reads, if there is room for it."""
+    cid, size = manifest.cid, manifest.size
+    if commons.keeper.offered(cid):
+        return
+    if not commons.room.take("coming", cid, size):
+        commons.room.not_kept(size)
+        if len(commons.unkept) < MOST_UNKEPT:
+            commons.unkept.add(cid)
+        return
+    commons.unkept.discard(cid)
+    if not commons.keeper.offer(keep_message(path, entry, manifest, data)):
+        commons.room.gone("coming", cid)
 
 
 def _cut(pending: Pending, data: bytes) -> Parts:

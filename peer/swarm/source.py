@@ -5,20 +5,17 @@ One contract suite runs on both. What a source gives is unverified; nobody but t
 """
 
 import threading
-import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 from urllib.parse import quote, urlsplit
 
+from peer.limiter import Limiter
 from peer.swarm.config import SwarmConfig
-from peer.swarm.connection import Connection
-from shoal.errors import Busy, Misbehaved, Unreachable
+from peer.swarm.sockets import Address, Sockets
+from shoal.errors import Misbehaved
 from shoal.names import SafePath
 from shoal.wire import PeerRow
-
-CONNECTIONS = 8
-"""Connections to one holder at most, those in use and those kept."""
 
 
 def by_cid(cid: str) -> str:
@@ -105,81 +102,35 @@ class Sources(Protocol):
 class HttpSource:
     """A holder's data port, over kept-alive connections.
 
-    Threading: any thread; each request has a connection of its own, the lock guards the lists of them.
+    Threading: any thread; each request has a connection of its own.
     """
 
-    def __init__(self, row: PeerRow, config: SwarmConfig) -> None:
-        self.url, self._name, self._config = row.url, row.name, config
-        self._host, self._port = _address(row)
-        self._free = threading.Condition()
-        self._idle: list[Connection] = []
-        self._busy: set[Connection] = set()
-        self._closed = False
+    def __init__(self, row: PeerRow, sockets: Sockets) -> None:
+        self.url, self._sockets = row.url, sockets
+        self._address = _address(row)
 
     @property
     def name(self) -> str:
         """The peer's name."""
-        return self._name
+        return self._address.name
 
     def get(
         self, target: str, first: int = 0, end: int | None = None, size: int | None = None, say: bytes = b""
     ) -> Body:
-        """See `Source.get`. Waits while all of the holder's connections are in use."""
-        connection = self._take()
+        """See `Source.get`. Waits while all connections that there may be are in use."""
+        connection = self._sockets.take(self._address)
         try:
             return connection.get(target, first, end, size, say)
         except BaseException:
-            self._give_back(connection)
+            self._sockets.release(connection)
             raise
-
-    def sweep(self, now: float) -> bool:
-        """Closes connections that were idle for long; whether any is left."""
-        with self._free:
-            old = [c for c in self._idle if now - c.used >= self._config.idle_timeout]
-            self._idle = [c for c in self._idle if c not in old]
-            left = bool(self._idle or self._busy)
-        for connection in old:
-            connection.close()
-        return left
 
     def close(self) -> None:
         """Ends all requests, and closes what is idle."""
-        with self._free:
-            self._closed = True
-            idle, self._idle = self._idle, []
-            for connection in self._busy:
-                connection.abort()
-            self._free.notify_all()
-        for connection in idle:
-            connection.close()
-
-    def _take(self) -> Connection:
-        deadline = time.monotonic() + self._config.stall_timeout
-        with self._free:
-            while not self._closed and not self._idle and len(self._busy) >= CONNECTIONS:
-                if not self._free.wait(deadline - time.monotonic()):
-                    raise Busy(f"all connections to {self._name} are in use")
-            if self._closed:
-                raise Unreachable("the program ends")
-            connection = self._idle.pop() if self._idle else None
-            if connection is None:
-                connection = Connection(self._host, self._port, self._name, self._config, self._give_back)
-            self._busy.add(connection)
-        return connection
-
-    def _give_back(self, connection: Connection) -> None:
-        with self._free:
-            self._busy.discard(connection)
-            keep = connection.usable and not self._closed
-            if keep:
-                connection.used = time.monotonic()
-                self._idle.append(connection)
-            self._free.notify()
-        if not keep:
-            connection.close()
+        self._sockets.leave(self._address)
 
 
-def _address(row: PeerRow) -> tuple[str, int]:
+def _address(row: PeerRow) -> Address:
     try:
         parts = urlsplit(row.url)
         host, port = parts.hostname or "", parts.port or 80
@@ -187,7 +138,7 @@ def _address(row: PeerRow) -> tuple[str, int]:
         host, port = "", 0
     if not host.isascii() or not host or parts.scheme != "http":
         raise Misbehaved(f"the address of {row.name} is not one")
-    return host, port
+    return Address(row.name, host, port)
 
 
 class HttpSources:
@@ -197,10 +148,18 @@ class HttpSources:
     """
 
     def __init__(self, config: SwarmConfig) -> None:
-        self._config = config
+        self._sockets = Sockets(config)
         self._lock = threading.Lock()
         self._sources: dict[str, HttpSource] = {}
-        self._closed = False
+
+    @property
+    def limiter(self) -> Limiter:
+        """The limit on the bytes that come in."""
+        return self._sockets.limiter
+
+    def figures(self) -> tuple[int, int]:
+        """(connections made to holders, threads that wait for one)."""
+        return self._sockets.figures()
 
     def of(self, row: PeerRow) -> HttpSource:
         """The source for a holder. Raises Misbehaved if its address is not one."""
@@ -208,25 +167,16 @@ class HttpSources:
             source = self._sources.get(row.id)
             if source is not None and source.url == row.url:
                 return source
-            old, source = source, HttpSource(row, self._config)
+            old, source = source, HttpSource(row, self._sockets)
             self._sources[row.id] = source
-            closed = self._closed
         if old is not None:
             old.close()
-        if closed:
-            source.close()
         return source
 
     def sweep(self, now: float) -> bool:
         """Closes idle connections; whether any are left."""
-        with self._lock:
-            sources = list(self._sources.values())
-        return sum(source.sweep(now) for source in sources) > 0  # each of them, not only up to the first
+        return self._sockets.sweep(now)
 
     def close(self) -> None:
         """Ends all requests under way, and those to come."""
-        with self._lock:
-            self._closed = True
-            sources = list(self._sources.values())
-        for source in sources:
-            source.close()
+        self._sockets.close()

@@ -4,7 +4,6 @@ Threading: any thread. `_changed` guards the tables and is not held while a cont
 """
 
 import logging
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -16,6 +15,8 @@ from urllib.parse import urlsplit
 from peer.cache.room import Room
 from peer.layout import Layout
 from peer.messages import Heard, Kept
+from peer.priority import give_way
+from peer.swarm.ahead import Ahead
 from peer.swarm.alarms import Alarms
 from peer.swarm.bench import Bench
 from peer.swarm.commons import Commons, FindHolders, Others
@@ -23,12 +24,15 @@ from peer.swarm.config import SwarmConfig
 from peer.swarm.content import Content
 from peer.swarm.counters import Counters, Stats
 from peer.swarm.download import Download
+from peer.swarm.foreground import Foreground
 from peer.swarm.keeper import Keeper, Told
 from peer.swarm.legacy import Legacy, remove_unfinished
 from peer.swarm.memory import Memory
 from peer.swarm.partial import partial_sizes, remove_partial
-from peer.swarm.pieces import CHECKED, PiecesReader
+from peer.swarm.pieces import CHECKED, PiecesReader, mark_missing
+from peer.swarm.prefetch import Following, Prefetch
 from peer.swarm.reader import Reader
+from peer.swarm.ready import Ready
 from peer.swarm.small import Small
 from peer.swarm.source import HttpSources, Sources
 from shoal.errors import LocalError
@@ -65,14 +69,16 @@ class Swarm:
         find_holders: FindHolders,
         keep: Callable[[Told], bool],
         sources: Sources | None = None,
+        following: Following | None = None,
         observe: Callable[[float], None] = lambda seconds: None,
         others: Others = Others(),
         room: Room | None = None,
     ) -> None:
         """`keep` sends a message to the scanner, False if it is not there just now; it may block for a short time.
-        `sources` are the holders, over HTTP unless a test has others. `observe` hears how long each read took.
-        `others` tells of the other peers; without it nothing is exchanged with them. `room` says what may be written;
-        without one, everything that the disk takes.
+        `sources` are the holders, over HTTP unless a test has others; `following` tells which small files come after
+        one, without it nothing is fetched ahead. `observe` hears how long each read took. `others` tells of the other
+        peers; without it nothing is exchanged with them. `room` says what may be written; without one, everything that
+        the disk takes.
 
         Raises:
             LocalError: `.shoal/partial/` cannot be used.
@@ -87,15 +93,19 @@ class Swarm:
             bench=Bench(),
             sources=sources or HttpSources(config),
             memory=Memory(config.memory, self._lost),
+            ahead=Ahead(config.ahead, self._used_ahead),
             counters=Counters(),
             keeper=Keeper(keep, config.memory, closing, lambda cid: room.gone("coming", cid)),
             room=room,
             fetching=ThreadPoolExecutor(config.threads, "swarm-fetch"),
-            checking=ThreadPoolExecutor(1, "swarm-check", initializer=_be_nice),
+            checking=ThreadPoolExecutor(1, "swarm-check", initializer=give_way),
             alarms=Alarms(),
             closing=closing,
             others=others,
         )
+        self.foreground = Foreground()
+        """The reads that programs wait for."""
+        self._prefetch = Prefetch(self._commons, following) if following is not None else None
         self._changed = threading.Condition()
         self._uses: dict[str, _Use] = {}
         self._idle: OrderedDict[str, _Use] = OrderedDict()
@@ -108,8 +118,10 @@ class Swarm:
         room.sheds["partial"] = self.discard
         room.again, room.say = self._write_back, self._commons.say_not_kept
 
-    def open(self, path: SafePath, entry: Entry) -> Reader:
+    def open(self, path: SafePath, entry: Entry, waited_for: bool = True) -> Reader:
         """A handle on this version. Touches the network only for a file whose size is not known.
+
+        `waited_for`: whether a program waits for its reads; if not, they are not measured as that.
 
         Raises:
             RemoteError: the size is not known, and nobody tells; or this content turned out to be wrong.
@@ -117,6 +129,10 @@ class Swarm:
         """
         self._commons.check_open()
         self._commons.check_condemned(entry.cid)
+        if (ready := self.ready(path, entry)) is not None:
+            return ready
+        if self._prefetch is not None and _is_small(entry) and entry.cid not in self._uses:
+            self._prefetch.opened(path, entry.size or 0)
         key = entry.cid or f"{entry.sha1} {path}"
         with self._changed:
             while ((use := self._uses.get(key)) is not None and use.leaving) or key in self._removing:
@@ -132,7 +148,13 @@ class Swarm:
         except BaseException:
             self._leave(key, use)
             raise
-        return Reader(use.content, self._observe, lambda: self._leave(key, use))
+        if not waited_for:
+            return Reader(use.content, lambda: None, lambda seconds: None, lambda: self._leave(key, use))
+        return Reader(use.content, self.foreground.begin, self._read, lambda: self._leave(key, use))
+
+    def _read(self, seconds: float) -> None:
+        self.foreground.end()
+        self._observe(seconds)
 
     def discard(self, cid: str) -> bool:
         """Takes the pieces of a download away that nobody has open; whether they are gone."""
@@ -163,6 +185,37 @@ class Swarm:
                 self._removing.discard(cid)
                 self._changed.notify_all()
         return gone
+
+    def ready(self, path: SafePath, entry: Entry) -> Reader | None:
+        """A handle on a small file whose bytes are in memory: its reads are answered at once. Else None. Quick.
+
+        Raises:
+            Unreachable: the program ends.
+        """
+        commons, cid = self._commons, entry.cid
+        if not self.holds(cid):
+            return None
+        commons.check_open()
+        arrived = commons.ahead.get(cid)
+        data = arrived.data if arrived is not None else commons.memory.get(cid, 0)
+        if data is None or len(data) != entry.size:  # gone by now, or the first piece of a larger file
+            return None
+        if arrived is not None and self._prefetch is not None:
+            self._prefetch.opened(path, len(data))
+        return Reader(Ready(path, entry, arrived, data, commons), _nothing, self._observe, _nothing)
+
+    def holds(self, cid: str) -> bool:
+        """Whether `ready` is worth asking for this content."""
+        return self._commons.ahead.get(cid) is not None or self._commons.memory.has(cid)
+
+    @property
+    def ahead(self) -> int:
+        """Bytes held of small files that were fetched ahead and not read."""
+        return self._commons.ahead.size
+
+    def drop_ahead(self, size: int | None = None) -> int:
+        """Lets go at least so many of them (all if not told); how many."""
+        return self._commons.ahead.drop(size)
 
     def state(self, entry: Entry) -> Literal["partial", "remote", "unreachable"]:
         """How much of a version that is not whole here could be read now, without asking anybody.
@@ -206,6 +259,23 @@ class Swarm:
         elif message.place and use is not None and not use.readers:
             self._let_go(message.cid, use)
 
+    def keeping(self, cid: str) -> bool:
+        """Whether a content is being fetched, checked or kept just now; if not, nothing comes of it by itself."""
+        use = self._uses.get(cid)
+        under_way = use is not None and (use.content.active or use.content.checking)
+        return under_way or self._commons.keeper.offered(cid)
+
+    def spoil(self, cid: str, number: int) -> bool:
+        """A piece of a download on disk turned out to be rotten: it is missing from now on. False: try again.
+
+        Raises:
+            LocalError: the disk is broken.
+        """
+        mark_missing(self._commons.layout, cid, number)  # first: who opens the download from here on reads that
+        with self._changed:
+            use = self._uses.get(cid)
+        return use is None or use.content.spoil(number)
+
     def heard(self, message: Heard) -> None:
         """Another reader of a content told what it has. Ignored unless it is a peer that is listed at that address."""
         row = self._commons.others.find(message.peer)
@@ -244,7 +314,7 @@ class Swarm:
     def _make(self, path: SafePath, entry: Entry) -> Content:
         if not entry.cid or entry.size is None:
             return Legacy(path, entry, self._commons, self._identified)
-        if entry.size <= piece_size(entry.size):
+        if _is_small(entry):
             return Small(path, entry, self._commons)
         return Download(path, entry, self._commons, self._settled)
 
@@ -276,6 +346,10 @@ class Swarm:
                 del self._uses[key]
                 self._idle.pop(key, None)
             self._changed.notify_all()
+
+    def _used_ahead(self, size: int) -> None:
+        if self._prefetch is not None:
+            self._prefetch.used(size)
 
     def _settled(self, content: Download) -> None:
         use = self._uses.get(content.cid)
@@ -335,9 +409,10 @@ class Swarm:
                     return
 
 
-def _be_nice() -> None:
-    """The calling thread, and no other of the process, gives way to those that readers wait for."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
-    except OSError as error:
-        log.debug("no lower priority for checking: %s", error)
+def _is_small(entry: Entry) -> bool:
+    """Whether it is a content of one piece at most."""
+    return bool(entry.cid) and entry.size is not None and entry.size <= piece_size(entry.size)
+
+
+def _nothing() -> None:
+    """What there is to do when a handle is closed on a content that no table has."""

@@ -48,6 +48,12 @@ class Swarm(Protocol):
     def open(self, path: SafePath, entry: Entry) -> Reader:
         """A reader of this version. Raises ShoalError."""
 
+    def ready(self, path: SafePath, entry: Entry) -> Reader | None:
+        """A reader of a version whose bytes are in memory. Raises ShoalError."""
+
+    def holds(self, cid: str) -> bool:
+        """Whether `ready` is worth asking."""
+
     def state(self, entry: Entry) -> str:
         """ "partial", "remote" or "unreachable"."""
 
@@ -83,6 +89,8 @@ class Handle(ABC):
     """Whether nothing of it may be cached."""
     follows = False
     """Whether its attributes change with a file on this disk."""
+    quick = False
+    """Whether its reads are answered at once, from memory."""
     fd = -1
     """A descriptor that can be read in place of `read`, or -1."""
 
@@ -226,6 +234,12 @@ class SwarmHandle(Handle):
     def close(self) -> None:
         """See `Handle.close`."""
         self._reader.close()
+
+
+class ReadyHandle(SwarmHandle):
+    """A version whose bytes are in memory."""
+
+    quick = True
 
 
 class Listing(Protocol):

@@ -23,7 +23,17 @@ from peer.catalogue.version import Version
 from peer.layout import Layout
 from peer.share.local import LocalFiles, hashed, identity
 from peer.share.rows import IndexReader, Row
-from peer.vfs.handles import DiskHandle, Handle, Opens, Reopened, Seen, StateHandle, Swarm, SwarmHandle
+from peer.vfs.handles import (
+    DiskHandle,
+    Handle,
+    Opens,
+    ReadyHandle,
+    Reopened,
+    Seen,
+    StateHandle,
+    Swarm,
+    SwarmHandle,
+)
 from peer.vfs.nodes import (
     DIRECTORY,
     FILE,
@@ -165,7 +175,18 @@ class Vfs:
             raise IsADirectoryError(errno.EISDIR, "a directory")
         if node.entry.link:
             raise OSError(errno.ELOOP, "a link")
-        return self._open_here(node) or self._open_there(node)
+        return self.open_ready(node, flags) or self._open_here(node) or self._open_there(node)
+
+    def open_ready(self, node: Node, flags: int = os.O_RDONLY) -> Handle | None:
+        """A handle on a version whose bytes are in memory; None: `open` it. Never asks the disk. Raises ShoalError."""
+        if type(node) is not File or flags & _WRITING or not self._swarm.holds(node.version.cid):
+            return None
+        if any(owner == self._catalogue.id for owner, _ in node.version.who.owners):
+            return None  # one's own file follows the disk
+        reader = self._swarm.ready(node.path, node.entry)
+        if reader is None:
+            return None
+        return ReadyHandle(node, version_of(node), self.attributes(node), reader, self._catalogue)
 
     def reopen(self, node: Node, seen: Seen) -> Handle | None:
         """A handle on what was open before, if it still is that. None: `open` it.
@@ -194,7 +215,7 @@ class Vfs:
             return None
         attributes = self.attributes(file)
         if any(owner.id == self._catalogue.id for owner in file.entry.owners):
-            own = [row for row in self._index.at(file.path) if row.kind == "own" and row.place == "local"]
+            own = [row for row in self._index.at(file.path) if _is_own(row)]
             for row in own:
                 if row.cid == cid and row.is_file and (handle := self._open_own(row, cid, attributes)) is not None:
                     return handle
@@ -288,3 +309,8 @@ class Vfs:
             return self._catalogue.name
         peer = self._catalogue.peer(id)
         return peer.name if peer is not None else id[:12]
+
+
+def _is_own(row: Row) -> bool:
+    """Whether it is one's own file, and not a rotten one: of that the network may have the right bytes."""
+    return row.kind == "own" and row.place == "local" and row.state != "rotten"

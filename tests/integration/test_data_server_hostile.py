@@ -368,24 +368,52 @@ def test_who_reads_steadily_gets_all(share):
             time.sleep(0.02)
 
 
-def test_no_more_connections_than_the_caps(share):
+@pytest.mark.parametrize("limits", [Limits(per_address=5), Limits(connections=5)], ids=["of one asker", "in all"])
+def test_no_more_connections_than_the_caps(share, limits):
     share.add("f", SMALL)
-    for limits in (Limits(per_address=5), Limits(connections=5)):
-        with serving(share, limits) as (port, server), ExitStack() as stack:
-            inside = [stack.enter_context(connect(port)) for _ in range(5)]
-            for sock in inside:
-                sock.sendall(b"GET /f HTTP/1.1\r\nHost: a\r\n\r\n")
-                assert sock.recv(12) == b"HTTP/1.1 200"
-            with connect(port) as sock:
-                answer, _ = rest(sock)
-            assert answer.startswith(b"HTTP/1.1 503 ") and re.search(rb"Retry-After: \d+\r\n", answer)
-            assert b"Connection: close" in answer
-            for sock in inside:
-                sock.close()
-            until = time.monotonic() + 8
-            while server.connections and time.monotonic() < until:
-                time.sleep(0.01)
-            assert ask(port, b"/f")[0] == 200
+    share.add("big", bytes(16 * MIB))
+    with serving(share, limits) as (port, server), ExitStack() as stack:
+        inside = [stack.enter_context(slow_get(port)) for _ in range(5)]
+        with connect(port) as sock:
+            answer, _ = rest(sock)
+        assert answer.startswith(b"HTTP/1.1 503 ") and re.search(rb"Retry-After: \d+\r\n", answer)
+        assert b"Connection: close" in answer
+        assert server.connections == 5
+        for sock in inside:
+            sock.close()
+        until = time.monotonic() + 8
+        while server.connections and time.monotonic() < until:
+            time.sleep(0.01)
+        assert ask(port, b"/f")[0] == 200
+
+
+@pytest.mark.parametrize("limits", [Limits(per_address=5), Limits(connections=5)], ids=["of one asker", "in all"])
+def test_an_idle_connection_makes_room_and_one_in_use_does_not(share, limits):
+    share.add("f", SMALL)
+    share.add("big", bytes(16 * MIB))
+    with serving(share, limits) as (port, server), ExitStack() as stack:
+        busy = [stack.enter_context(slow_get(port)) for _ in range(4)]
+        for _ in range(20):
+            idle = stack.enter_context(connect(port))
+            idle.sendall(b"GET /f HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert idle.recv(12) == b"HTTP/1.1 200"
+            time.sleep(0.01)
+            assert server.connections <= 5
+        for sock in busy:
+            got = 0
+            while got < 16 * MIB:
+                data = sock.recv(1 << 16)
+                assert data, "one in use was closed"
+                got += len(data)
+
+
+def test_who_connects_and_asks_nothing_makes_room(share):
+    share.add("f", SMALL)
+    with serving(share, Limits(connections=5)) as (port, _), ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(connect(port))
+        time.sleep(handler._DAWDLE + 0.2)
+        assert ask(port, b"/f")[0] == 200
 
 
 def test_a_client_that_goes_in_the_middle_costs_nothing(share, port):

@@ -109,6 +109,6 @@ def test_no_thread_outlives_its_client(share, sock):
         for _ in range(20):
             get(sock, "/f")
         until = time.monotonic() + 10
-        while len(os.listdir(f"/proc/{server.process.pid}/task")) > 3 and time.monotonic() < until:
+        while len(os.listdir(f"/proc/{server.process.pid}/task")) > 4 and time.monotonic() < until:
             time.sleep(0.05)
-        assert len(os.listdir(f"/proc/{server.process.pid}/task")) == 3
+        assert len(os.listdir(f"/proc/{server.process.pid}/task")) == 4

@@ -81,6 +81,12 @@ class FakeSwarm:
         self.open_readers += 1
         return FakeReader(self, key, path)
 
+    def ready(self, path: SafePath, entry: Entry) -> FakeReader | None:
+        return None
+
+    def holds(self, cid: str) -> bool:
+        return False
+
     def state(self, entry: Entry) -> str:
         return "remote" if (entry.cid or entry.sha1) in self.contents else "unreachable"
 

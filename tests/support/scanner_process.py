@@ -24,12 +24,12 @@ from tests.support.share_by_hand import ME
 class ScannerProcess:
     """A scanner of `local`. Use as a context manager; it has said `Opened` then."""
 
-    def __init__(self, local: Path) -> None:
+    def __init__(self, local: Path, scrub_every: float = 0.0) -> None:
         self.layout = Layout(local)
         self.said: list[Message] = []
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", "peer.share.scanner", str(local), ME]
+            command = [sys.executable, "-m", "peer.share.scanner", str(local), ME, str(scrub_every)]
             self.process = subprocess.Popen(command, stdin=theirs.fileno(), cwd=Path(__file__).parents[2])
         self.channel: Channel[Message, Message] = Channel(ours, ToPeer)
         self._thread = threading.Thread(target=self._listen, name="scanner-test")

@@ -5,6 +5,7 @@ import json
 import os
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -13,10 +14,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from peer.data.content import Contents
 from peer.data.handler import Limits
 from peer.data.server import DataServer
 from peer.layout import Layout
+from peer.messages import Limit
 from peer.share.rows import COLUMNS, SCHEMA
 from shoal.manifest import Manifest, ManifestBuilder
 from shoal.wire import encode
@@ -122,6 +126,8 @@ def server_process(share: Share, sock: socket.socket) -> Iterator[ServerProcess]
         process = subprocess.Popen(command, stdin=theirs.fileno(), pass_fds=[sock.fileno()])
         theirs.close()
         try:
+            body = msgspec.msgpack.encode(Limit(0, 200))
+            ours.sendall(struct.pack("<I", len(body)) + body)  # as the peer does first
             yield ServerProcess(process, ours)
         finally:
             process.kill()

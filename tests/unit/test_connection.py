@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
+from peer.limiter import Limiter
 from peer.swarm.config import SwarmConfig
 from peer.swarm.connection import Connection
 from peer.swarm.resolve import resolve
+from peer.swarm.sockets import Sockets
 from peer.swarm.source import HttpSource
 from shoal.errors import Misbehaved, RemoteError, Unreachable
 from shoal.wire import PeerRow
@@ -42,7 +44,7 @@ def answering(chunks: Iterable[bytes], pause: float = 0.0) -> Iterator[Connectio
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=serve)
         thread.start()
-        connection = Connection("127.0.0.1", server.getsockname()[1], "x", CONFIG, lambda connection: None)
+        connection = Connection("127.0.0.1", server.getsockname()[1], "x", CONFIG, lambda connection: None, Limiter())
         try:
             yield connection
         finally:
@@ -123,7 +125,7 @@ def test_a_host_that_does_not_answer_costs_the_connect_timeout() -> None:
             client = stack.enter_context(socket.socket())
             client.setblocking(False)
             client.connect_ex(full.getsockname())
-        connection = Connection(*full.getsockname(), "x", CONFIG, lambda connection: None)
+        connection = Connection(*full.getsockname(), "x", CONFIG, lambda connection: None, Limiter())
         began = time.monotonic()
         with pytest.raises(Unreachable):
             get(connection)
@@ -192,4 +194,4 @@ def test_a_name_does_not_lead_where_no_peer_can_be(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("url", ["", "ftp://h:1", "http://", "http://h:x", "http://h:99999999", "http://hé:1"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(Misbehaved):
-        HttpSource(PeerRow("a", "name", url), CONFIG)
+        HttpSource(PeerRow("a", "name", url), Sockets(CONFIG))

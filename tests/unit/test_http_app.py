@@ -26,7 +26,9 @@ def ask(why: str = "", forget: Any = None) -> FlaskClient:
         if forget is not None:
             raise forget
 
-    control = Control(lambda: {"name": "a"}, lambda: why, ls, lambda: [{"name": "b"}], forgetting, CollectorRegistry())
+    peers = lambda: [{"name": "b"}]  # noqa: E731
+    limited: Any = None
+    control = Control(lambda: {"name": "a"}, lambda: why, ls, peers, forgetting, CollectorRegistry(), limited)
     return make_app(control, Guard("127.0.0.1")).test_client()
 
 

@@ -128,6 +128,9 @@ def test_runs_are_bounded_each_and_together() -> None:
     assert len(runs) + len(more) <= RUNS * URGENT
     assert all(run.first >= 200 for run in more)
     assert max(holding.active for holding in plan.holdings.values()) <= PER_HOLDER * URGENT
+    plan = new_plan(*"abcdefghijklmnop")
+    plan.waits += [Wait(n, n + 1) for n in range(0, COUNT, 4)]
+    assert len(all_runs(plan)) == RUNS * URGENT
 
 
 def test_holders_take_turns() -> None:
@@ -356,11 +359,73 @@ def test_no_more_is_asked_for_twice_than_a_part_of_the_file() -> None:
             assert second.holder != first.holder
             plan.came(second, number, now)
             plan.ended(second, now)
-        else:
-            plan.arrived(number)
+        plan.came(first, number, now)
         plan.ended(first, now)
     assert twice == 2  # of 40
     assert plan.twice <= plan.size // 20
+
+
+def test_what_did_not_come_a_second_time_does_not_count() -> None:
+    plan, run = late_plan(4)
+    second = plan.next(2.0)
+    assert second is not None
+    assert plan.twice == PIECE
+    plan.came(second, 0, 2.1)
+    plan.ended(second, 2.1)
+    run.bytes = 1000
+    plan.ended(run, 3.5)
+    assert plan.twice == 1000
+
+
+def crawling(bytes: int) -> tuple[Plan, Run]:
+    """A reader waits for piece 0; of the run for four pieces that "crawls" gives came so many bytes by 2.0."""
+    plan = Plan(SIZE, PIECE, 0, lambda id: 0.0)
+    plan.hold("crawls", None)
+    plan.waits.append(Wait(0, 4, 1.0))
+    run = plan.next(1.0)
+    assert run is not None
+    assert run.end == 4
+    run.heard, run.bytes = 1.9, bytes
+    plan.hold("fast", None)
+    at_rate(plan, "fast", 100 * MIB)
+    return plan, run
+
+
+def test_one_that_crawls_loses_its_run_to_one_that_is_known_to_be_faster() -> None:
+    plan, run = crawling(20_000)
+    second = plan.next(2.0)
+    assert second is not None
+    assert (second.holder, second.first, second.end, second.instead) == ("fast", 0, 4, run)
+    assert run.cancelled
+    assert plan.twice == 20_000
+    plan.ended(run, 2.0)
+    assert plan.next(2.0) is None
+
+
+def test_one_that_is_beaten_loses_the_rest_of_its_run() -> None:
+    plan, run = crawling(20_000)
+    plan.holdings["fast"].pace = type(plan.holdings["fast"].pace)()  # its rate is not known
+    second = plan.next(2.0)
+    assert second is not None
+    assert (second.first, second.end, second.instead) == (0, 1, None)
+    assert not run.cancelled
+    run.heard, run.bytes = 2.05, 21_000
+    assert plan.came(second, 0, 2.1) == [run]
+    plan.waits[:] = [Wait(1, 2, 2.1)]
+    third = plan.next(2.1)
+    assert third is not None
+    assert (third.holder, third.first) == ("fast", 1)
+
+
+def test_who_is_silent_is_not_asked_for_more() -> None:
+    plan, run = late_plan()
+    plan.keep_only({"silent"})
+    plan.waits.append(Wait(8, 9, 1.0))
+    assert plan.next(1.0 + SILENT) is None
+    run.heard = 1.0 + SILENT
+    more = plan.next(1.0 + SILENT)
+    assert more is not None
+    assert (more.holder, more.first) == ("silent", 8)
 
 
 def test_what_was_lost_is_wanted_again() -> None:

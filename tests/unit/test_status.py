@@ -22,7 +22,7 @@ def status() -> Status:
         [Row(f"d/{n:05}", f"{n:064x}", "own", 1, 0, "2" * 40, revs={ME: 1}, sequence=n + 1) for n in range(COUNT)]
     )
     made = Status(*cast(Any, [None, catalogue, None, None, None, None]))
-    made.watch(cast(Any, SimpleNamespace), lambda path, entry: "here", dict)
+    made.watch(cast(Any, SimpleNamespace), lambda path, entry: "here", dict, cast(Any, SimpleNamespace()))
     return made
 
 

@@ -1,0 +1,146 @@
+"""Which of the answers that want to be sent are sent now, and which wait. Pure: time is an argument, in seconds.
+
+All forces to weigh; check each of them again when changing anything here:
+
+ 1. Few answers at full speed are better than hundreds at a crawl: `slots` of them at a time.
+ 2. TCP shares a link by connections. So while several askers want something, none has more answers under way than the
+    one that wants the fewest: many connections get no more than one.
+ 3. Who has fewest under way is next, then who was served longest ago. Of one asker's answers the smallest is next,
+    because somebody waits for it.
+ 4. Nobody holds up the others by reading slowly: who crawls does not count, and another one is sent beside it. When
+    there are `CRAWLING` times as many as there are slots, one who crawls, badly or with more than its share, is cut,
+    and is last for a while.
+ 5. An answer that began is not held up: readers take a pause for a stall. Only after `TURN` bytes it must ask again.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+SLOTS = 8
+"""Answers sent at a time, if there is no limit on the rate."""
+CRAWLING = 4
+TURN = 4 << 20
+"""Bytes after which an answer asks again. A reader's run is no longer."""
+WATCHED = 2.0
+"""Seconds over which an answer's speed is measured."""
+SLOW = 256 << 10
+"""Bytes a second below which an answer crawls."""
+SLOWEST = 16 << 10
+"""Bytes a second below which it is cut when others wait for its place. Readers give up at that speed, too."""
+RECENT = 1.0
+"""Seconds for which an asker still counts after its last answer: between two requests it is not away."""
+REMEMBERED = 60.0
+LAST = 30.0
+"""Seconds for which one who was cut is after all others."""
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One answer of `size` bytes to an asker."""
+
+    asker: str
+    size: int
+    begun: bool = False
+    """It is sent; before that it waits."""
+    cut: bool = False
+    """It has to end, because it crawls and others wait."""
+    moved: int = 0
+    """Bytes that its reader took in the time watched; counted by whoever sends it."""
+    since: float = 0.0
+    """When the time watched began; whoever sends it adds what it had to wait for anything but its reader."""
+    slow: bool = False
+    speed: float = field(default=0.0)
+
+
+class Turns:
+    """The answers that are sent, and those that wait. Not thread-safe."""
+
+    def __init__(self, slots: int = SLOTS) -> None:
+        self.slots = slots
+        self._sent: list[Turn] = []
+        self._waiting: list[Turn] = []
+        self._served: dict[str, float] = {}  # when each asker last had an answer under way, or as if
+
+    @property
+    def sent(self) -> int:
+        """How many answers are being sent."""
+        return len(self._sent)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return len(self._waiting)
+
+    def ask(self, asker: str, size: int) -> Turn:
+        """An answer that wants to be sent; `advance` begins it."""
+        turn = Turn(asker, size)
+        self._waiting.append(turn)
+        return turn
+
+    def end(self, turn: Turn, now: float) -> None:
+        """The answer is over, or does not want to wait any longer."""
+        (self._sent if turn.begun else self._waiting).remove(turn)
+        if turn.begun:
+            self._served.pop(turn.asker, None)  # so that it becomes the newest
+            self._served[turn.asker] = now + LAST if turn.cut else now
+            while (oldest := next(iter(self._served))) != turn.asker and self._served[oldest] < now - REMEMBERED:
+                del self._served[oldest]
+
+    def again(self, turn: Turn, now: float) -> Turn:
+        """The answer had its turn and is not over; the same one, if nobody waits, else one that waits."""
+        if not self._waiting:
+            return turn
+        self.end(turn, now)
+        return self.ask(turn.asker, turn.size)
+
+    def advance(self, now: float) -> list[Turn]:
+        """Begins the answers whose turn it is, and says which these are."""
+        if not self._waiting:
+            return []
+        self._watch(now)
+        begun = []
+        while (turn := self._next(now)) is not None:
+            self._waiting.remove(turn)
+            turn.begun, turn.since, turn.moved = True, now, 0
+            self._sent.append(turn)
+            begun.append(turn)
+        self._cut()
+        return begun
+
+    def _next(self, now: float) -> Turn | None:
+        if sum(not turn.slow for turn in self._sent) >= self.slots or len(self._sent) >= CRAWLING * self.slots:
+            return None
+        under_way = Counter(turn.asker for turn in self._sent)
+        share = self._share(now)
+        able = [turn for turn in self._waiting if under_way[turn.asker] < share]
+        served = self._served
+        return min(able, key=lambda turn: (under_way[turn.asker], served.get(turn.asker, 0.0), turn.size), default=None)
+
+    def _share(self, now: float) -> int:
+        """How many answers one asker may have under way: as many as the one that wants the fewest."""
+        wanted = Counter(turn.asker for turn in self._sent) + Counter(turn.asker for turn in self._waiting)
+        for asker in reversed(self._served):
+            if self._served[asker] < now - RECENT:
+                break
+            if self._served[asker] <= now:
+                wanted.setdefault(asker, 1)
+        return min(wanted.values()) if len(wanted) > 1 else self.slots
+
+    def _watch(self, now: float) -> None:
+        for turn in self._sent:
+            passed = now - turn.since
+            if passed >= WATCHED:
+                turn.speed = turn.moved / passed
+                turn.slow = turn.speed < SLOW
+                turn.moved, turn.since = 0, now
+
+    def _cut(self) -> None:
+        """Makes room for one of those that wait, if only those who crawl are in the way."""
+        if not self._waiting or len(self._sent) < CRAWLING * self.slots or any(turn.cut for turn in self._sent):
+            return
+        under_way = Counter(turn.asker for turn in self._sent)
+        least = min(under_way[turn.asker] for turn in self._waiting)
+        able = [turn for turn in self._sent if turn.slow]
+        able = [turn for turn in able if turn.speed < SLOWEST or under_way[turn.asker] > least + 1]
+        if able:
+            max(able, key=lambda turn: (under_way[turn.asker], -turn.speed)).cut = True
