@@ -98,6 +98,11 @@ class Talk:
         sequence, digest = self._state()
         return self._known is None or self._known[0] != sequence or self._is_new(sequence, digest)
 
+    @property
+    def certain(self) -> bool:
+        """Whether it is known which list the tracker has."""
+        return self._known is not None
+
     def elsewhere(self) -> None:
         """From now on it is another tracker."""
         self._known = self._maybe = self._parts = self._after = None
@@ -356,9 +361,9 @@ class Announcer:
 
     @property
     def _in_step(self) -> bool:
-        """Whether the tracker in use has the index's list, as far as is known, and the lease needs nothing yet."""
+        """Whether it is known which list the tracker in use has, and the lease needs nothing yet."""
         fresh = time.monotonic() < self._agreed + self._refresh
-        return fresh and self._url == self._trackers.current and not self._failures and not self._talk.busy
+        return fresh and self._url == self._trackers.current and not self._failures and self._talk.certain
 
     def _answer_all(self, answer: Answer) -> None:
         while self._evictions:
@@ -371,7 +376,9 @@ class Announcer:
             eviction.answer.set_result(self._ask(eviction))
 
     def _ask(self, eviction: "Eviction") -> Answer:
-        if self._settling or time.monotonic() < self._alone:
+        if self._settling:  # it may have settled since it last said so
+            self._say()
+        if self._settling or not self._in_step or time.monotonic() < self._alone:
             return "unsure"
         message = Evict(self._card.id, eviction.cid)
         try:

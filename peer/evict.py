@@ -27,9 +27,10 @@ from peer.swarm.resolve import resolve
 from shoal.errors import RemoteError
 from shoal.wire import PeerRow
 
-Outcome = Literal["evicted", "absent", "own", "pinned", "open", "last", "unsure"]
+Outcome = Literal["evicted", "absent", "own", "pinned", "open", "last", "unsure", "later"]
 """What became of it. "absent": there was no copy; "own": one's user put it here, and it stays; "last": nobody else has
-all of it; "unsure": whether somebody has could not be found out, or the copy could not be taken away: try again.
+all of it; "unsure": nobody else says that it has, or the copy could not be taken away; "later": the tracker does not
+answer, or its catalogue is settling.
 """
 SCANNER = 5.0
 """Seconds that the scanner has for each step."""
@@ -83,17 +84,22 @@ class Evictor:
             if self._room.is_open(cid):
                 return "open"
             if self.stopping:
-                return "unsure"
+                return "later"
             if own:  # the content stays: nobody need be asked
                 return self._end(cid, self._do(cid, "hide") > 0)
             answer = self._announcer.evict(cid, lambda: self._do(cid, "hide") > 0)
             if answer == "no":
                 return "last"
-            return self._end(cid, answer == "yes" and self._others_have(cid, copies[0].size, others))
+            if answer == "unsure":
+                self._do(cid, "restore")
+                return "later"
+            return self._end(cid, self._others_have(cid, copies[0].size, others))
 
-    def shed(self, cid: str) -> bool:
-        """The same for the room; whether it is gone."""
+    def shed(self, cid: str) -> bool | None:
+        """The same for the room; see `Room.sheds`."""
         outcome = self.give_up(cid)
+        if outcome == "later":
+            return None
         if outcome not in ("evicted", "absent"):
             log.debug("%s stays: %s", cid[:12], outcome)
         return outcome in ("evicted", "absent")

@@ -1,7 +1,7 @@
 """What a peer's three processes tell each other: small and typed.
 
-    peer → scanner   Begun, Ended, Keep, GiveUp, Forget, Supersede, Seen, Rescan, Scrub, EndScrub
-    scanner → peer   Opened, Changed, Progress, Skipped, Kept, GaveUp, Forgot, Scrubbing, Scrubbed, Rotten
+    peer → scanner   Begun, Ended, Keep, GiveUp, Pin, Forget, Supersede, Seen, Rescan, Scrub, EndScrub
+    scanner → peer   Opened, Changed, Progress, Skipped, Kept, GaveUp, Pinned, Forgot, Scrubbing, Scrubbed, Rotten
     peer → data      Limit
     data → peer      Served, Heard
 
@@ -67,6 +67,13 @@ class GiveUp(Message, frozen=True):
 
     cid: str
     step: Step
+
+
+class Pin(Message, frozen=True):
+    """Keep what is, or comes, at and beneath this path of the network; or, not `pinned`, do not any more."""
+
+    path: str
+    pinned: bool
 
 
 class Forget(Message, frozen=True):
@@ -157,6 +164,13 @@ class GaveUp(Message, frozen=True):
     copies: int
 
 
+class Pinned(Message, frozen=True):
+    """The answer to `Pin`: `why` not, or "" when it is done."""
+
+    path: str
+    why: str = ""
+
+
 class Forgot(Message, frozen=True):
     """The answer to `Forget`: `why` not, or "" when it is done."""
 
@@ -240,6 +254,6 @@ class Heard(Message, frozen=True):
     pieces: bytes
 
 
-ToScanner = Begun | Ended | Keep | GiveUp | Forget | Supersede | Seen | Rescan | Scrub | EndScrub
+ToScanner = Begun | Ended | Keep | GiveUp | Pin | Forget | Supersede | Seen | Rescan | Scrub | EndScrub
 FromData = Served | Heard
-ToPeer = Opened | Changed | Progress | Skipped | Kept | GaveUp | Forgot | Scrubbing | Scrubbed | Rotten
+ToPeer = Opened | Changed | Progress | Skipped | Kept | GaveUp | Pinned | Forgot | Scrubbing | Scrubbed | Rotten

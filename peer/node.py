@@ -45,6 +45,7 @@ from peer.messages import (
     Kept,
     Limit,
     Opened,
+    Pinned,
     Progress,
     Rescan,
     Rotten,
@@ -56,11 +57,13 @@ from peer.messages import (
     ToScanner,
 )
 from peer.mount.adapters import Mount, start_mount
+from peer.pins import Pins
 from peer.process import Helper
 from peer.progress import ScanProgress
 from peer.share.local import LocalFiles
 from peer.share.rows import IndexReader
 from peer.status import Status, Told
+from peer.stock import Stock
 from peer.swarm import Following as FollowingFiles
 from peer.swarm import Others, Swarm, SwarmConfig
 from peer.swarm.batch import LONGEST
@@ -117,6 +120,7 @@ class Node:
         self._swarm: Swarm | None = None
         self._care: Care | None = None
         self._evictor: Evictor | None = None
+        self._pins: Pins | None = None
         self._mount: Mount | None = None
         self._data: Helper[Limit, FromData] | None = None
 
@@ -195,6 +199,18 @@ class Node:
         status.watch(swarm.stats, vfs.state, room.status, care)
         evictor = self._evictor = Evictor(index, room, announcer, directory.whole_holders, self._scanner.send)
         room.sheds["copy"] = evictor.shed
+        pins = self._pins = Pins(index, catalogue, self._scanner.send, copies.follow, care.warm)
+        catalogue.changed_by(lambda changed: pins.changed(changed.paths))
+        stock = Stock(
+            catalogue,
+            index,
+            room,
+            evictor,
+            pins,
+            swarm.discard,
+            directory.whole_holders,
+            lambda: trackers.connected,
+        )
         room.start()
 
         # The two listeners.
@@ -202,7 +218,7 @@ class Node:
         manners = Manners(limits, config.max_sockets, sources, self._tell_data, lambda: self._told.served)
         status.more.append(manners.status)
         status.registry.register(manners)
-        http_url = self._serve_http(status, manners)
+        http_url = self._serve_http(status, manners, stock)
         data_url = f"http://{show_address(config.advertise or _own_address(), port)}"
         status.urls = {"data": data_url, "http": http_url}
         inherited = self._socket.fileno()
@@ -217,6 +233,8 @@ class Node:
         announcer.start()
         follower.start()
         self._wait_for_catalogue(follower, stop)
+        pins.start()
+        self._running.callback(pins.stop)
 
         if config.mount is not None and not stop.is_set():
             self._mount = start_mount(config.fuse, vfs, config.mount, swarm.close)
@@ -284,7 +302,7 @@ class Node:
         """Tells the data server; False if it is not there just now."""
         return self._data is not None and self._data.send(message)
 
-    def _serve_http(self, status: Status, manners: Manners) -> str:
+    def _serve_http(self, status: Status, manners: Manners, stock: Stock) -> str:
         config = self._config
         if config.open:
             log.warning("--open: everybody who reaches the http port may change things")
@@ -299,6 +317,7 @@ class Node:
             status.registry,
             manners,
             self._care,
+            stock,
         )
         port = HttpPort(make_app(control, guard), *config.http)
         url = port.start()
@@ -335,6 +354,9 @@ class Node:
             case Scrubbing() | Scrubbed() | Rotten():
                 if self._care is not None:
                     self._care.take(message)
+            case Pinned():
+                if self._pins is not None:
+                    self._pins.answered(message)
             case GaveUp():
                 if self._evictor is not None:
                     self._evictor.answered(message)

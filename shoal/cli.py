@@ -7,6 +7,9 @@
     shoal warm PATH...   fetch files before somebody reads them
     shoal scrub [PATH]   read again what is kept, and compare it with its hashes
     shoal limit          how many bytes a second it moves at most
+    shoal pin, unpin     keep a file or folder here, whatever room is needed
+    shoal evict, free    give up copies: by path, or those that enough others have
+    shoal du [PATH]      how much is kept here
 
 Exit codes: 0 done, 1 failed, 2 usage, 4 no such path or key, 5 try again, 130 interrupted.
 """
@@ -21,7 +24,7 @@ import click
 from shoal.asking import Asked, common
 from shoal.errors import Busy, Gone, Refused, ShoalError, UsageError
 from shoal.names import printable
-from shoal.verbs import care, limits, network
+from shoal.verbs import care, limits, network, stock
 
 FAILED, USAGE, NO_SUCH, AGAIN, INTERRUPTED = 1, 2, 4, 5, 130
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -33,6 +36,11 @@ _VERBS: tuple[click.Command, ...] = (
     care.warm,
     care.scrub,
     limits.limit,
+    stock.pin,
+    stock.unpin,
+    stock.evict,
+    stock.free,
+    stock.du,
 )
 
 
@@ -48,6 +56,8 @@ Examples:
   shoal warm data/models                 fetch all of data/models/ now
   shoal scrub                            is all that is kept here what it was?
   shoal limit --down 20M --up 5M         leave some of the network to others
+  shoal pin data/models                  keep data/models/ here, and what comes into it
+  shoal free --keep 2                    give up the copies that two others have
   shoal --peer lab3:8080 status          how the peer at lab3 is
 """,
 )

@@ -29,6 +29,7 @@ class Version:
 
     `owners` maps each owner to the highest rev that anybody alive has of it at this path: one that used a lower one
     (its index was lost) learns from that to go above. Owners without a living lease, whose revs copies remember, count.
+    `pinned` are those of the holders that keep it on purpose.
     `mtime` is the newest of the living owners' (of the copies', when no owner is alive), in nanoseconds.
     """
 
@@ -37,6 +38,7 @@ class Version:
     owners: dict[str, int] = field(default_factory=dict)
     holders: list[str] = field(default_factory=list)
     partial: list[str] = field(default_factory=list)
+    pinned: list[str] = field(default_factory=list)
 
 
 def current_versions(items: Iterable[tuple[str, Item]]) -> dict[str, tuple[int, str]]:
@@ -59,7 +61,7 @@ def resolve(items: Mapping[str, Iterable[Item]]) -> list[Version]:
     lines = [(peer, item) for peer, held in items.items() for item in held]
     if len(lines) == 1 and lines[0][1].kind == "own":  # by far the most common case
         peer, item = lines[0]
-        return [Version(item, item.mtime, dict(item.revs), [peer])]
+        return [Version(item, item.mtime, dict(item.revs), [peer], pinned=[peer] if item.pinned else [])]
     current = current_versions(lines)
     highest: dict[str, int] = {}
     for _, item in lines:
@@ -78,6 +80,8 @@ def resolve(items: Mapping[str, Iterable[Item]]) -> list[Version]:
             best[item.cid] = rank
             version.item, version.mtime = item, item.mtime
         (version.partial if item.kind == "partial" else version.holders).append(peer)
+        if item.pinned:
+            version.pinned.append(peer)
         for owner in item.revs:
             if current[owner][1] == item.cid:
                 version.owners[owner] = highest[owner]

@@ -67,6 +67,7 @@ class Item(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     directory `DIR_CID`, of "nothing" `NOTHING_CID`. `mtime` is in nanoseconds
     since 1970. `revs` maps owner ids to revs: of one's own version (or one's own
     "nothing") exactly one's own id; of anything else what the holder remembers.
+    `pinned`: the whole file is kept on purpose, and not given up for want of room.
     """
 
     path: Path
@@ -78,6 +79,7 @@ class Item(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     x: bool = False
     link: str = ""
     revs: Revs = {}
+    pinned: bool = False
 
 
 class Announce(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -247,6 +249,8 @@ def check_item(item: Item, sender: str) -> None:
         raise DataError("'nothing' and its cid go together")
     if item.kind == "own" and set(item.revs) != {sender}:
         raise DataError("one's own version has exactly one's own rev")
+    if item.pinned and item.kind not in ("own", "copy"):
+        raise DataError("only what is whole is pinned")
     if not item.sha1 and not (item.link or item.cid in (DIR_CID, NOTHING_CID)):
         raise DataError("a file without a SHA-1")
 
@@ -264,7 +268,7 @@ def proves(secret: str, id: str) -> bool:
 class Digest:
     """A digest of a set of items that follows changes one by one, in any order.
 
-    The sum, modulo 2^128, of a 16-byte BLAKE2b of each item's JSON, `revs` sorted by id.
+    The sum, modulo 2^128, of a 16-byte BLAKE2b of each item's JSON, `revs` sorted by id, `pinned` only if true.
     """
 
     __slots__ = ("_sum",)
@@ -282,7 +286,10 @@ class Digest:
 
     @staticmethod
     def _of(item: Item) -> int:
-        return int.from_bytes(hashlib.blake2b(_canonical(item), digest_size=16).digest(), "big")
+        body = _canonical(item)
+        if not item.pinned:  # as before there were pins
+            body = body[: -len(b",false]")] + b"]"
+        return int.from_bytes(hashlib.blake2b(body, digest_size=16).digest(), "big")
 
     def __str__(self) -> str:
         return f"{self._sum:032x}"

@@ -1,6 +1,6 @@
 """Items as a tracker keeps them: one `bytes` object each, some 110 bytes where a `wire.Item` takes 600.
 
-    flags    1 byte   kind (2 bits), x, has a sha1, has a cut, is of a peer of the seed's protocol
+    flags    1 byte   kind (2 bits), x, has a sha1, has a cut, is of a peer of the seed's protocol, is pinned
     size     8 bytes  unsigned
     mtime    8 bytes  signed: as announced, because the digest covers it
     cid     32 bytes
@@ -24,7 +24,7 @@ _REV = struct.Struct("<32sQ")
 _CUT = struct.Struct("<q")
 _KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _NUMBER = {kind: number for number, kind in enumerate(_KINDS)}
-_KIND, _X, _SHA1, _CUT_FLAG, _SEED = 3, 4, 8, 16, 32
+_KIND, _X, _SHA1, _CUT_FLAG, _SEED, _PINNED = 3, 4, 8, 16, 32, 64
 _CID = slice(17, 49)
 _NO_FILES = frozenset(bytes.fromhex(cid) for cid in (DIR_CID, NOTHING_CID))
 
@@ -32,6 +32,7 @@ _NO_FILES = frozenset(bytes.fromhex(cid) for cid in (DIR_CID, NOTHING_CID))
 def pack(item: Item, now_ns: int, seed: bool = False) -> bytes:
     """The row of an item. An mtime later than `now_ns` (nanoseconds since 1970) is cut to it."""
     flags = _NUMBER[item.kind] | (_X if item.x else 0) | (_SHA1 if item.sha1 else 0) | (_SEED if seed else 0)
+    flags |= _PINNED if item.pinned else 0
     cut = b""
     if item.mtime > now_ns:
         flags |= _CUT_FLAG
@@ -57,7 +58,8 @@ def unpack(path: str, row: bytes, announced: bool = False) -> Item:
             (mtime,) = _CUT.unpack_from(row, at)
         at += _CUT.size
     hex1 = sha1.hex() if flags & _SHA1 else ""
-    return Item(path, cid.hex(), _KINDS[flags & _KIND], size, mtime, hex1, bool(flags & _X), row[at:].decode(), revs)
+    kind, x, pinned = _KINDS[flags & _KIND], bool(flags & _X), bool(flags & _PINNED)
+    return Item(path, cid.hex(), kind, size, mtime, hex1, x, row[at:].decode(), revs, pinned)
 
 
 def same_but_cut(row: bytes, other: bytes) -> bool:

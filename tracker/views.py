@@ -79,7 +79,7 @@ def file_view(version: Version, owner_name: Callable[[str, str], str]) -> FileVi
         owner=owners[0].id if owners else None,
         owners=owners,
         holders=version.holders,
-        pinned=[],  # no item says yet that it is kept on purpose
+        pinned=version.pinned,
         partial=version.partial,
         dir=is_dir(item),
     )

@@ -1,7 +1,9 @@
-"""The copies that the index has, counted in the room as they come and go.
+"""The copies that the index has, counted in the room as they come and go, and whether they are pinned.
 
-Threading: one thread at a time.
+Threading: any thread; a lock is held while SQLite is read.
 """
+
+import threading
 
 from peer.cache.room import Room
 from peer.share.rows import IndexReader
@@ -14,18 +16,24 @@ class Copies:
 
     def __init__(self, index: IndexReader, room: Room) -> None:
         self._index, self._room = index, room
+        self._lock = threading.Lock()
         self._sequence = index.state()[0]
-        for cid, size in index.copies():
-            room.found("copy", cid, size)
+        for cid, size, pinned in index.copies():
+            self._take(cid, size, pinned)
         room.remember()
 
     def follow(self) -> None:
         """Takes over what changed since the last time."""
-        while rows := self._index.changes(self._sequence, _PAGE):
-            for cid in {row.cid for row in rows if row.kind in ("copy", "own", "gone")}:
-                size = dict(self._index.copies(cid)).get(cid)
-                if size is None:
-                    self._room.gone("copy", cid)
-                else:
-                    self._room.found("copy", cid, size)
-            self._sequence = rows[-1].sequence
+        with self._lock:
+            while rows := self._index.changes(self._sequence, _PAGE):
+                for cid in {row.cid for row in rows if row.kind != "nothing"}:
+                    _, size, pinned = next(iter(self._index.copies(cid)), (cid, 0, False))
+                    self._take(cid, size, pinned)
+                self._sequence = rows[-1].sequence
+
+    def _take(self, cid: str, size: int, pinned: bool) -> None:
+        self._room.pin(cid, pinned)
+        if size:
+            self._room.found("copy", cid, size)
+        else:
+            self._room.gone("copy", cid)

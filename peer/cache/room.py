@@ -30,6 +30,8 @@ TICK, SOON = 10.0, 1.0
 """Seconds until the thread looks again: when all is well, and when something found no room."""
 SAVE = 60.0
 """Seconds between two notes of what was read last."""
+PATIENCE = 1.0
+"""Seconds for which nothing may go before that is said: what was just read may be on its way to become a copy."""
 TIRED = 100
 """What could not go, in one go: then a pause."""
 log = logging.getLogger(__name__)
@@ -52,8 +54,8 @@ class Room:
         self._measure = free or self._free_of_disk
         self._lock = threading.Lock()
         self._shelf = Shelf(limit, min_free)
-        self.sheds: dict[Kind, Callable[[str], bool]] = {}
-        """By kind, what takes a content away; False if it may not go. True: it is gone."""
+        self.sheds: dict[Kind, Callable[[str], bool | None]] = {}
+        """By kind, what takes a content away. True: it is gone; False: it may not go; None: that is not known now."""
         self.again: Callable[[], None] = lambda: None
         """Called when there is room after there was none."""
         self.say: Callable[[str], None] = lambda why: None
@@ -61,7 +63,9 @@ class Room:
         self.full = ""
         """Why nothing is kept just now although it should be; "" if all is."""
         self._evicted = self._evicted_bytes = self._not_kept_bytes = 0
-        self._denied = False
+        self._denied = self._unknown = False
+        self._stuck = float("inf")
+        """Since when nothing may go."""
         self._measured, self._free = float("-inf"), 0
         self._owed: list[tuple[float, int]] = []
         self._order: dict[str, None] = {}
@@ -199,17 +203,19 @@ class Room:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._wake.wait(SOON if self._denied else TICK)
+            self._wake.wait(SOON if self._denied or self._unknown else TICK)
             self._wake.clear()
             self._make_room()
             if time.monotonic() - self._saved > SAVE:
                 self._save()
             if self._denied:
-                self._stopping.wait(MEASURED)  # who is refused piece after piece need not wake it each time
+                self._stopping.wait(
+                    SOON if self._unknown else MEASURED
+                )  # who is refused piece after piece need not wake it each time
 
     def _make_room(self) -> None:
         refused = 0
-        nothing = False
+        nothing = self._unknown = False
         while not self._stopping.is_set() and refused < TIRED:
             now = time.monotonic()
             with self._lock:
@@ -220,7 +226,11 @@ class Room:
             if first is None:
                 nothing = True
                 break
-            if self._let_go(*first):
+            gone = self._let_go(*first)
+            if gone is None:
+                nothing = self._unknown = True
+                break
+            if gone:
                 with self._lock:
                     self._shelf.gone(*first)
                     self._owed.append((now + OWED, size))
@@ -232,12 +242,14 @@ class Room:
                     self._shelf.refused(*first, now)
         self._tell(nothing)
 
-    def _let_go(self, kind: Kind, cid: str) -> bool:
+    def _let_go(self, kind: Kind, cid: str) -> bool | None:
         shed = self.sheds.get(kind)
         return shed is not None and shed(cid)
 
     def _tell(self, nothing: bool) -> None:
         """For those who found no room: there is some now, or why there will be none."""
+        now = time.monotonic()
+        self._stuck = min(self._stuck, now) if nothing else float("inf")
         if not self._denied:
             return
         with self._lock:
@@ -249,7 +261,7 @@ class Room:
             self.again()  # who finds none again says so again
             if not self._denied:
                 self.full = ""
-        elif nothing and why != self.full:
+        elif now - self._stuck >= PATIENCE and why != self.full:
             self.full = why
             self.say(why)
 
@@ -277,8 +289,8 @@ class Room:
         save_reads(self._layout, order)
 
 
-_LIMITED = "the cache limit is reached, and nothing of the cache may go"
-_LOW = "no space left on the share's disk but what is to stay free, and nothing of the cache may go"
+_LIMITED = "the cache limit is reached, and nothing of the cache may go now"
+_LOW = "no space left on the share's disk but what is to stay free, and nothing of the cache may go now"
 
 
 def _on_disk(size: int) -> int:

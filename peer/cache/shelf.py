@@ -20,7 +20,7 @@ GOING: tuple[Kind, ...] = ("early", "partial", "copy")
 """The kinds that may go, in the order in which they do."""
 EARLIER = 16, 256 << 20
 """Room is made this part of the limit before it is reached, but not more bytes than that."""
-PUT_OFF = 60.0, 3600.0
+PUT_OFF = 2.0, 3600.0
 """Seconds until what could not go is tried again: the first time, and at most."""
 
 

@@ -8,6 +8,7 @@
     GET  /v1/peers     who is there
     POST /v1/forget    {"path": …}: withdraw one's own file from the network
     those of `care`    warm, scrub; and those of `limits`
+    those of `stock`   what is kept of others' files
 
 Errors are `wire.Problem`. The app only translates; what it shows and does is `Control`.
 """
@@ -26,6 +27,7 @@ from werkzeug.exceptions import HTTPException
 from peer.http.care import Care, add_care
 from peer.http.guard import Guard
 from peer.http.limits import Limited, add_limits
+from peer.http.stock import Stock, add_stock
 from shoal.errors import Busy, DataError, Gone, Refused, ShoalError, UsageError
 from shoal.names import printable
 from shoal.wire import Problem
@@ -50,6 +52,8 @@ class Control:
     limited: Limited
     care: Care | None = None
     """What warms and scrubs."""
+    stock: Stock | None = None
+    """What is kept of others' files."""
 
 
 class _Forget(msgspec.Struct, forbid_unknown_fields=True):
@@ -111,6 +115,8 @@ def make_app(control: Control, guard: Guard) -> Flask:
     if control.care is not None:
         add_care(app, control.care, _json)
     add_limits(app, control.limited)
+    if control.stock is not None:
+        add_stock(app, control.stock, _json)
 
     @app.errorhandler(ShoalError)
     def fail(error: ShoalError) -> Response:

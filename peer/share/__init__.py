@@ -1,6 +1,7 @@
 """What is in LOCAL: one process scans, watches, hashes, keeps downloads, and alone writes the index.
 
     rows      the index's rows and its reader (any process)
+    pins      what is kept on purpose; pure (any process)
     local     whole files on this disk, opened and found unchanged (any process)
     index     the index's writer (this process only, as all below)
     scan      the walk, its comparison with the index, and what becomes of a path; decisions are pure

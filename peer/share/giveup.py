@@ -22,7 +22,9 @@ class GivingUp:
         self.hidden: set[tuple[str, str]] = set()
 
     def hide(self, cid: str) -> list[str]:
-        """Hides all copies of a content; their paths."""
+        """Hides all copies of a content; their paths. Of what is pinned, none."""
+        if any(row.pinned for row in self._index.of(cid)):
+            return []
         for row in self._index.of(cid):
             if row.kind == "copy" and row.state == "ok" and self._turn(row, "moving"):
                 self.hidden.add((row.path, cid))

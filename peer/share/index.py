@@ -15,12 +15,13 @@ held for one transaction at most.
 import sqlite3
 import threading
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
 
 import msgspec
 
+from peer.share.pins import covers
 from peer.share.rows import COLUMNS, SCHEMA, IndexReader, Row, row_of
 from shoal.errors import LocalError
 from shoal.manifest import Manifest
@@ -29,6 +30,7 @@ from shoal.wire import Digest
 GONE_MAX = 20_000
 """Rows that are "gone" are kept for deltas up to this number; then the older half is pruned."""
 PAGE = 1000
+_PINNED = ("own", "copy", "partial")
 
 _INDEXES = """
 CREATE INDEX IF NOT EXISTS rows_gone ON rows (sequence) WHERE kind = 'gone';
@@ -36,11 +38,12 @@ CREATE INDEX IF NOT EXISTS rows_nothing ON rows (path) WHERE kind = 'nothing';
 CREATE INDEX IF NOT EXISTS rows_moving ON rows (path) WHERE state = 'moving';
 CREATE INDEX IF NOT EXISTS rows_copies ON rows (sequence) WHERE kind = 'copy';
 CREATE INDEX IF NOT EXISTS rows_partial ON rows (cid) WHERE kind = 'partial';
+CREATE INDEX IF NOT EXISTS rows_pinned ON rows (path) WHERE pinned = 1;
 CREATE INDEX IF NOT EXISTS rows_inside ON rows (path) WHERE place = 'inside';
 CREATE INDEX IF NOT EXISTS rows_rotten ON rows (path) WHERE state = 'rotten';
 """
 _VALUES = attrgetter(*COLUMNS.split(", "))
-_PUT = f"INSERT OR REPLACE INTO rows ({COLUMNS}) VALUES ({', '.join('?' * 16)})"
+_PUT = f"INSERT OR REPLACE INTO rows ({COLUMNS}) VALUES ({', '.join('?' * 17)})"
 
 
 @dataclass(slots=True)
@@ -84,7 +87,10 @@ class Index(IndexReader):
         """Called after every transaction that changed something, on the thread that made it."""
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.executescript(SCHEMA + _INDEXES)
+        self._db.executescript(SCHEMA)
+        if "pinned" not in {column[1] for column in self._db.execute("PRAGMA table_info(rows)")}:  # from before pins
+            self._db.execute("ALTER TABLE rows ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0")
+        self._db.executescript(_INDEXES)
         self._db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('digest', ?)", (str(Digest()),))
         self._load()
 
@@ -94,6 +100,7 @@ class Index(IndexReader):
         self._digest = Digest(meta.get("digest", ""))
         self._oldest = int(meta.get("oldest", 0))
         (self._gone,) = self._db.execute("SELECT COUNT(*) FROM rows WHERE kind = 'gone'").fetchone()
+        self._pins = frozenset(path for (path,) in self._db.execute("SELECT path FROM pins"))
 
     def apply(self, changes: Sequence[Change]) -> list[Change]:
         """Makes the changes in one transaction, and returns those refused because their rows are others now."""
@@ -142,6 +149,7 @@ class Index(IndexReader):
         return True
 
     def _put(self, old: Row | None, new: Row) -> None:
+        new.pinned = new.kind in _PINNED and covers(self._pins, new.path)
         was = old.item() if old is not None and old.announced else None
         now = new.item() if new.announced else None
         if old is not None and was is not None and was == now:
@@ -167,6 +175,36 @@ class Index(IndexReader):
 
     def _save(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+
+    def pin(self, path: str, pinned: bool) -> None:
+        """Pins a path, or takes all pins at and beneath it away; all rows then say so."""
+        with self._lock:
+            try:
+                if pinned:
+                    self._db.execute("INSERT OR IGNORE INTO pins (path) VALUES (?)", (path,))
+                else:
+                    end = (path, path + "/", path + "0")  # "0" follows "/"
+                    self._db.execute("DELETE FROM pins WHERE path = ? OR (path > ? AND path < ?)", end)
+            except sqlite3.OperationalError as error:
+                raise LocalError(f"the index cannot be written: {error}") from error
+            self._pins = frozenset(path for (path,) in self._db.execute("SELECT path FROM pins"))
+        self.repin()
+
+    def repin(self) -> None:
+        """Has all rows say whether they are pinned, as they do unless a crash came between."""
+        paths = {row.path for row in self._rows("pinned = 1") if not covers(self._pins, row.path)}
+        for pin in self._pins:
+            kinds = ", ".join(f"'{kind}'" for kind in _PINNED)
+            where = f"pinned = 0 AND kind IN ({kinds}) AND (path = ? OR (path > ? AND path < ?))"
+            paths |= {row.path for row in self._rows(where, pin, pin + "/", pin + "0")}
+        todo = sorted(paths)
+        while todo:
+            batch, todo = todo[:PAGE], todo[PAGE:]
+            changes = []
+            for path in batch:
+                rows = self.at(path)
+                changes.append(Change(path, rows, [replace(row) for row in rows if row.kind != "gone"]))
+            todo += [change.path for change in self.apply(changes)]
 
     def note(self, key: str, value: str) -> None:
         """Remembers a word beside the rows ("boot", "synced")."""

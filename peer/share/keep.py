@@ -15,7 +15,21 @@ from dataclasses import dataclass
 
 from peer.beneath import Beneath
 from peer.layout import Layout
-from peer.messages import Begun, Ended, Forget, Forgot, GaveUp, GiveUp, Keep, Message, Scrubbing, Seen, Supersede
+from peer.messages import (
+    Begun,
+    Ended,
+    Forget,
+    Forgot,
+    GaveUp,
+    GiveUp,
+    Keep,
+    Message,
+    Pin,
+    Pinned,
+    Scrubbing,
+    Seen,
+    Supersede,
+)
 from peer.share.copies import Copies
 from peer.share.durable import Durable, Proved
 from peer.share.giveup import GivingUp
@@ -45,7 +59,7 @@ class Released:
     cid: str
 
 
-Task = Begun | Ended | Keep | GiveUp | Forget | Supersede | Seen | Released | Proved | Judged | Noted | Scrubbing
+Task = Begun | Ended | Keep | GiveUp | Pin | Forget | Supersede | Seen | Released | Proved | Judged | Noted | Scrubbing
 
 
 class Keeper:
@@ -82,6 +96,7 @@ class Keeper:
         """
         self._recovery.run()
         self._durable.recover()
+        self._index.repin()
 
     def start(self) -> None:
         """Starts the threads."""
@@ -162,6 +177,9 @@ class Keeper:
                     for path in paths if step != "hide" else ():
                         self._look(path)
                     self._answer(GaveUp(cid, step, len(paths)))
+                case Pin(path, pinned):
+                    self._index.pin(path, pinned)
+                    self._answer(Pinned(path))
                 case Forget(path):
                     why = forget(self._index, path, self._peer, now)
                     self._look(path)
@@ -190,3 +208,5 @@ class Keeper:
                 self._answer(Forgot(task.path, str(error)))
             elif isinstance(task, GiveUp):
                 self._answer(GaveUp(task.cid, task.step, 0))
+            elif isinstance(task, Pin):
+                self._answer(Pinned(task.path, str(error)))

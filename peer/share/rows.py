@@ -6,6 +6,7 @@ number, so "what changed since N" is a query and nobody keeps a list in memory.
 
     rows       one for each (path, cid): what is at a path, or was
     manifests  the manifests of all whole contents
+    pins       paths, of files and folders, that are kept on purpose
     meta       sequence, digest
 
 Threading: an `IndexReader` may be used by any thread; a lock guards its connection.
@@ -30,14 +31,16 @@ CREATE TABLE IF NOT EXISTS rows (
   revs TEXT NOT NULL, sequence INTEGER NOT NULL,
   place TEXT NOT NULL, disk TEXT NOT NULL,
   dev INTEGER NOT NULL, ino INTEGER NOT NULL, ctime INTEGER NOT NULL, state TEXT NOT NULL,
+  pinned INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (path, cid)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS rows_by_cid ON rows (cid);
 CREATE UNIQUE INDEX IF NOT EXISTS rows_by_sequence ON rows (sequence);
 CREATE TABLE IF NOT EXISTS manifests (cid TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pins (path TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 _KEPT = f"kind IN ('own', 'copy') AND state != 'moving' AND place != '' AND link = '' AND cid != '{DIR_CID}'"
-COLUMNS = "path, cid, kind, size, mtime, sha1, x, link, revs, sequence, place, disk, dev, ino, ctime, state"
+COLUMNS = "path, cid, kind, size, mtime, sha1, x, link, revs, sequence, place, disk, dev, ino, ctime, state, pinned"
 
 
 @dataclass(slots=True)
@@ -67,6 +70,8 @@ class Row:
     ino: int = 0
     ctime: int = 0
     state: Literal["ok", "moving", "rotten"] = "ok"
+    pinned: bool = False
+    """Whether there is a pin at its path or above. The index sets it."""
 
     @property
     def announced(self) -> bool:
@@ -81,13 +86,16 @@ class Row:
     def item(self) -> Item:
         """The line of the peer's list that says so; not for "gone"."""
         assert self.kind != "gone"
-        return Item(self.path, self.cid, self.kind, self.size, self.mtime, self.sha1, self.x, self.link, self.revs)
+        pinned = self.pinned and self.kind in ("own", "copy")
+        return Item(
+            self.path, self.cid, self.kind, self.size, self.mtime, self.sha1, self.x, self.link, self.revs, pinned
+        )
 
 
 def row_of(values: Sequence[Any]) -> Row:
     """The row of a SELECT of `COLUMNS`."""
     row = Row(*values)
-    row.x = bool(row.x)
+    row.x, row.pinned = bool(row.x), bool(row.pinned)
     row.revs = msgspec.json.decode(values[8], type=dict[str, int])
     return row
 
@@ -167,18 +175,49 @@ class IndexReader:
         """Own files that are rotten, by path: all of them, or so many."""
         return self._rows("state = 'rotten' ORDER BY path LIMIT ?", limit)
 
-    def copies(self, cid: str = "") -> list[tuple[str, int]]:
-        """(cid, bytes on disk) of all contents that copies are kept of, the oldest first; or of this one.
+    def copies(self, cid: str = "") -> list[tuple[str, int, bool]]:
+        """(cid, bytes on disk of its copies, whether it is pinned) of all contents that are kept of others, in whole
+        or in part, the oldest first; or of this one.
 
         The copies of one content inside `.shoal` are one file. Those that are just being moved count.
         """
         query = (
-            "SELECT cid, (SUM(place = 'local') + MAX(place = 'inside')) * ((MAX(size) + 4095) / 4096)"
-            " FROM rows WHERE kind = 'copy' AND cid >= ? AND cid <= ? GROUP BY cid ORDER BY MAX(ctime)"
+            "SELECT cid, (SUM(place = 'local') + MAX(place = 'inside')) * ((MAX(size) + 4095) / 4096), MAX(pinned)"
+            " FROM rows WHERE kind IN ('copy', 'partial') AND cid >= ? AND cid <= ? GROUP BY cid ORDER BY MAX(ctime)"
         )
         with self._lock:
             found = self._db.execute(query, (cid, cid or "g")).fetchall()
-        return [(cid, int(blocks) * 4096) for cid, blocks in found]
+        return [(cid, int(blocks) * 4096, bool(pinned)) for cid, blocks, pinned in found]
+
+    def beneath(self, path: str, cid: str = "", after: str = "", limit: int = -1) -> list[Row]:
+        """What is here of files at and beneath a path ("": everything), in whole or in part, by path; of one content
+        if that is given; above the path `after`.
+        """
+        where, values = _files(path, cid)
+        return self._rows(f"{where} AND path > ? ORDER BY path, cid LIMIT ?", *values, after, limit)
+
+    def held(self, path: str, cid: str = "") -> dict[str, tuple[int, int]]:
+        """(files, their bytes) of one's "own", of "copies", and of those that are "pinned", at and beneath a path."""
+        where, values = _files(path, cid)
+        query = (
+            "SELECT SUM(kind = 'own'), SUM((kind = 'own') * size), SUM(kind = 'copy'), SUM((kind = 'copy') * size),"
+            " SUM((kind = 'copy') * pinned), SUM((kind = 'copy') * pinned * size) FROM rows WHERE "
+        )
+        with self._lock:
+            found = [int(value or 0) for value in self._db.execute(query + where, values).fetchone()]
+        return {"own": (found[0], found[1]), "copies": (found[2], found[3]), "pinned": (found[4], found[5])}
+
+    def partial_cids(self, path: str, cid: str = "") -> list[str]:
+        """The contents of which there are parts at and beneath a path."""
+        where, values = _files(path, cid)
+        query = f"SELECT DISTINCT cid FROM rows WHERE {where} AND kind = 'partial'"
+        with self._lock:
+            return [cid for (cid,) in self._db.execute(query, values)]
+
+    def pins(self) -> list[str]:
+        """The pinned paths, sorted."""
+        with self._lock:
+            return [path for (path,) in self._db.execute("SELECT path FROM pins ORDER BY path")]
 
     def totals(self) -> tuple[int, int, int, int]:
         """(own files, their bytes, copies, their bytes)."""
@@ -188,6 +227,13 @@ class IndexReader:
         with self._lock:
             found = {kind: (int(count), int(size)) for kind, count, size in self._db.execute(query)}
         return (*found.get("own", (0, 0)), *found.get("copy", (0, 0)))
+
+
+def _files(path: str, cid: str) -> tuple[str, list[object]]:
+    """A condition for files at and beneath a path, of one content if that is given, and its values."""
+    where, values = _beneath(path)
+    where = f"kind IN ('own', 'copy', 'partial') AND sha1 != '' AND {where}"
+    return (f"{where} AND cid = ?", [*values, cid]) if cid else (where, [*values])
 
 
 def _beneath(prefix: str) -> tuple[str, tuple[str, ...]]:

@@ -78,7 +78,6 @@ class Commons:
     def condemn(self, pieces: Pieces, error: Lied) -> None:
         """Puts a download aside whose pieces are right and whose whole is not. Its descriptors stay open."""
         cid = pieces.manifest.cid
-        self.counters.condemn()
         self.condemned[cid] = str(error)
         if len(self.condemned) > MOST_CONDEMNED:
             del self.condemned[next(iter(self.condemned))]
@@ -90,6 +89,7 @@ class Commons:
             log.error("cannot put it in quarantine: %s", failure)
         self.keeper.end(cid)
         self.room.gone("partial", cid)
+        self.counters.condemn()
 
     def say_not_kept(self, why: str) -> None:
         """Logs that files are read without being kept: once for each reason. A full disk is one, whoever met it."""

@@ -85,7 +85,7 @@ class Content(ABC):
         return True
 
     def discard(self) -> bool:
-        """As `dispose`, and what is on disk goes too."""
+        """As `dispose`, and what is on disk goes too; False if it is not to."""
         return self.dispose()
 
     def write_back(self) -> None:  # noqa: B027

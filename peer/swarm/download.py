@@ -197,7 +197,11 @@ class Download(Content):
         return True
 
     def discard(self) -> bool:
-        """See `Content.discard`."""
+        """See `Content.discard`. What was read to its end, and only waits for room to be kept, stays."""
+        with self._changed:
+            opened = self._opened
+            if opened is not None and opened.store.waits and not opened.plan.lacks(0, opened.store.manifest.count):
+                return False
         return self.dispose(remove=True)
 
     # -- called with `_changed` held -----------------------------------------------------------------------------------

@@ -66,6 +66,11 @@ class Store:
         """Whether all pieces are on disk."""
         return self.pieces is not None and self.pieces.complete
 
+    @property
+    def waits(self) -> bool:
+        """Whether pieces are only in memory."""
+        return bool(self._in_memory)
+
     def take(self, piece: VerifiedPiece) -> None:
         """Takes a piece in: it can be read. Its bytes must not change before `put` was called with it, and ended."""
         with self._lock:

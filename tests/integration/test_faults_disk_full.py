@@ -56,6 +56,7 @@ def test_files_are_read_and_not_kept_and_that_is_said_once(reader: Peer) -> None
         assert reader.cat("theirs/larger", 29 << 20, 4096) == content("larger", SIZES["larger"])[29 << 20 :][:4096]
     for name in ("large", "larger"):
         assert not (reader.local / "theirs" / name).exists()
+    until(lambda: reader.said("kept"), 10, "it is said")
     assert reader.said("kept") == 1, reader.tail()
     assert reader.said("the index cannot be written") <= 1, reader.tail()
     assert reader.status()["why"].startswith("the disk of")

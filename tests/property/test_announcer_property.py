@@ -74,8 +74,10 @@ class World:
 
     def a_copy_goes(self, cid, fate, meanwhile):
         """As the announcer does it, which asks when it is in step; `meanwhile` is what else changes."""
-        if self.talk.busy:
+        if not self.talk.certain or self.tracker.leases.get(ME) is None:
             return
+        if self.talk._known[0] != self.tracker.leases[ME].sequence:
+            return  # it restarted, or is another one: it says so
         copies = [row for row in self.index.rows.values() if (row.cid, row.kind, row.state) == (cid, "copy", "ok")]
         if ME not in self.tracker.leases or not copies:
             return

@@ -21,7 +21,7 @@ from peer.data.handler import Limits
 from peer.data.server import DataServer
 from peer.layout import Layout
 from peer.messages import Limit
-from peer.share.rows import SCHEMA
+from peer.share.rows import COLUMNS, SCHEMA
 from shoal.manifest import Manifest, ManifestBuilder
 from shoal.wire import encode
 
@@ -71,10 +71,10 @@ class Share:
         disk = path if place == "local" else ""
         x = int(bool(st.st_mode & 0o100))
         row = (path, manifest.cid, kind, manifest.size, st.st_mtime_ns, manifest.sha1, x, "", json.dumps({}))
-        row += (next(self._sequence), place, disk, st.st_dev, st.st_ino, st.st_ctime_ns, state)
+        row += (next(self._sequence), place, disk, st.st_dev, st.st_ino, st.st_ctime_ns, state, 0)
         with self._db() as db:
             db.execute("DELETE FROM rows WHERE path = ?", (path,))
-            db.execute(f"INSERT INTO rows VALUES ({', '.join('?' * len(row))})", row)
+            db.execute(f"INSERT INTO rows ({COLUMNS}) VALUES ({', '.join('?' * len(row))})", row)
             db.execute("INSERT OR REPLACE INTO manifests VALUES (?, ?)", (manifest.cid, manifest.encode()))
 
 

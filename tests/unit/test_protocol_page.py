@@ -25,7 +25,7 @@ def of(kind: type) -> list:
 @pytest.mark.parametrize(("name", "body"), EXAMPLES, ids=[name for name, _ in EXAMPLES])
 def test_an_example_is_a_message_of_its_type(name: str, body: str) -> None:
     message = decode(body.encode(), getattr(wire, name))
-    assert json.loads(encode(message)) == json.loads(body)
+    assert json.loads(encode(message).replace(b",false]", b"]")) == json.loads(body)  # what may be left out
     for item in [message] if isinstance(message, Item) else getattr(message, "put", []):
         check_item(item, ME)
 
@@ -58,6 +58,7 @@ def test_the_digest_is_what_the_page_says_it_is() -> None:
     total = 0
     for item in lists[0]["put"]:
         item[8] = dict(sorted(item[8].items()))
+        assert len(item) == 9 or item[9] is True
         text = json.dumps(item, separators=(",", ":"), ensure_ascii=False)
         total += int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
     assert f"{total % 2**128:032x}" == whole.digest

@@ -1,0 +1,72 @@
+"""What the tests of the cache share: the `shoal` command, bytes on disk while something happens, who holds what."""
+
+import json
+import subprocess
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.support.cluster import ROOT, Peer, Tracker
+from tests.support.patience import until
+
+SHOAL = ROOT / ".venv" / "bin" / "shoal"
+
+
+def shoal(peer: Peer, *words: str) -> tuple[int, Any]:
+    """(exit code, what it said as JSON, None if nothing) of the `shoal` command for a peer."""
+    done = subprocess.run([SHOAL, "--peer", peer.http, "--json", *words], capture_output=True, timeout=60, check=False)
+    return done.returncode, json.loads(done.stdout) if done.stdout.strip() else None
+
+
+def settled(tracker: Tracker) -> None:
+    """Waits until the tracker says that what is missing from its catalogue is gone."""
+    until(lambda: not tracker.get("/healthz")["settling"], 30, "the tracker's catalogue is settled")
+
+
+def outcomes(peer: Peer, *words: str) -> dict[str, str]:
+    """What became of each path by `shoal evict` or `free`."""
+    _, told = shoal(peer, *words)
+    return {result["path"]: result["outcome"] for result in told["results"]}
+
+
+def holders(tracker: Tracker) -> dict[str, list[str]]:
+    """The names of the whole holders that the tracker lists, by path."""
+    names = {peer["id"]: peer["name"] for peer in tracker.get("/v1/peers")["peers"]}
+    files = tracker.get("/v1/files")["files"]
+    return {file["path"]: sorted(names.get(id, id) for id in file["holders"]) for file in files}
+
+
+def on_disk(local: Path) -> int:
+    """Bytes that a share takes on its disk, `.shoal` included."""
+    size = 0
+    for path in local.rglob("*"):
+        try:
+            status = path.lstat()
+        except OSError:  # it went
+            continue
+        size += status.st_blocks * 512
+    return size
+
+
+class Watched:
+    """The most that a share took on its disk inside a `with` block; looked at all the time by a thread of its own."""
+
+    def __init__(self, local: Path) -> None:
+        self._local = local
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._look, name="watched", daemon=True)
+        self.most = self.looks = 0
+
+    def _look(self) -> None:
+        while not self._stopping.wait(0.02):
+            self.most = max(self.most, on_disk(self._local))
+            self.looks += 1
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+        self._stopping.set()
+        self._thread.join(10)
