@@ -96,7 +96,7 @@ def http_port(local: Path, **told: object) -> Iterator[str]:
         status=dict, ready=str, ls=lambda path, after: {}, peers=list, registry=CollectorRegistry()
     )
     try:
-        url = node._serve_http(status, SimpleNamespace())  # type: ignore[arg-type]
+        url = node._serve_http(status, SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
         yield url.replace("0.0.0.0", "127.0.0.1")
     finally:
         node._running.close()
