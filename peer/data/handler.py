@@ -269,7 +269,10 @@ class Connection:
             raise Busy("many batches are under way")
         try:
             given = self._contents.several(cids, batch.LONGEST, batch.MOST_BYTES)
-            self._send(request, b"".join([batch.table_of(given), *[data for data in given if data]]), _BYTES)
+            body = b"".join([batch.table_of(given), *[data for data in given if data]])
+            if request.method == b"GET":
+                self._uplink.small(self.asker, len(body))
+            self._send(request, body, _BYTES)
         finally:
             _BATCHES.release()
 
