@@ -34,6 +34,7 @@ from peer.data.pace import Pace
 from peer.data.request import MAX_HEAD, BadRequest, Request, answer_head, parse
 from peer.data.turns import TURN, Turn
 from peer.data.uplink import Uplink, asker_of
+from peer.news import News
 from peer.swarm import batch
 from shoal.errors import Busy, Gone, LocalError
 from shoal.manifest import KIB, MIB, is_cid, piece_count, piece_size
@@ -256,7 +257,7 @@ class Connection:
         elif part == "pieces":
             with self._contents.of(cid) as content:
                 count = piece_count(content.size)
-                fields = (*_BYTES, *self._exchange(request, content, 0, all_told=True))
+                fields = (*_BYTES, *self._news(self._hear(request, content), content, 0, all_told=True))
                 self._send(request, bitmap.to_wire(content.pieces(), count), fields)
         else:
             raise NotHere("no such route")
@@ -309,44 +310,47 @@ class Connection:
                 self._send_problem(416, "the file ends before that", [(b"Content-Range", b"bytes */%d" % size)])
                 return
         offset, length = asked or (0, size)
+        heard = self._hear(request, content)
         if not content.covers(offset, length):
             raise NotHere("these bytes are not here")
         if asked:
             fields.append((b"Content-Range", b"bytes %d-%d/%d" % (offset, offset + length - 1, size)))
-        if b"shoal-peer" in request.fields:
-            fields += self._exchange(request, content, offset // piece_size(size))
-        head = answer_head(206 if asked else 200, fields, length, self._keep)
-        if request.method == b"HEAD":
+        if request.method == b"GET":
+            if length <= _TAIL:
+                self._uplink.small(self.asker, length)
+            else:
+                self._turn = self._uplink.begin(self.asker, length, patience, self._is_gone)
+        try:
+            fields += self._news(heard, content, offset // piece_size(size))  # not before: a 503 would tell nothing
+            head = answer_head(206 if asked else 200, fields, length, self._keep)
             self._begin()
-            self._send_bytes(head)
-        elif length <= _TAIL:
-            self._uplink.small(self.asker, length)
-            self._begin()
+            if request.method == b"HEAD":
+                self._send_bytes(head)
+                return
             self._send_file(head, content, offset, length)
-        else:
-            self._turn = self._uplink.begin(self.asker, length, patience, self._is_gone)
-            self._begin()
-            try:
-                self._send_file(head, content, offset, length)
+            if self._turn is not None:
                 self._drain()
-            finally:
-                if self._turn is not None:
-                    self._uplink.end(self._turn)
-                self._turn = None
+        finally:
+            if self._turn is not None:
+                self._uplink.end(self._turn)
+            self._turn = None
 
-    def _exchange(
-        self, request: Request, content: Content, near: int, all_told: bool = False
-    ) -> list[tuple[bytes, bytes]]:
-        """Takes the news that came with a request; the fields that tell ours. Of very many pieces only those around
-        `near` are looked at; with `all_told` the answer's body tells of all that are here.
-        """
+    def _hear(self, request: Request, content: Content) -> News:
+        """Takes the news that came with a request."""
         heard = news.read(request.fields, piece_count(content.size))
+        if heard.peer:
+            self._askers.asked(content.cid, self._address, heard, not content.lasting)
+        return heard
+
+    def _news(self, heard: News, content: Content, near: int, all_told: bool = False) -> list[Field]:
+        """The fields that tell whoever was heard our own. Of very many pieces only those around `near` are looked at;
+        with `all_told` the answer's body tells of all that are here.
+        """
         if not heard.peer:
             return []
         cid, fields, mine = content.cid, [], self._told
         if mine.cid != cid:
             mine = self._told = Told(cid)
-        self._askers.asked(cid, self._address, heard, not content.lasting)
         if not content.lasting:
             fields.append((b"Shoal-Want", b"%d-%d" % content.want()))
             pieces = content.pieces_around(near)

@@ -84,4 +84,4 @@ class Neighbours:
         """What it was told last may not have arrived."""
         neighbour = self._known.get(id)
         if neighbour is not None:
-            neighbour.told = 0
+            neighbour.told, neighbour.exchanged = 0, float("-inf")
