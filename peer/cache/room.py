@@ -223,6 +223,7 @@ class Room:
                     break
                 first = self._shelf.first(now)
                 size = self._shelf.size(*first) if first is not None else 0
+                free = self._free
             if first is None:
                 nothing = True
                 break
@@ -233,7 +234,9 @@ class Room:
             if gone:
                 with self._lock:
                     self._shelf.gone(*first)
-                    self._owed.append((now + OWED, size))
+                    self._measured = float("-inf")
+                    freed = self._free_now() - free
+                    self._owed.append((now + OWED, max(0, size - freed)))
                     self._evicted += 1
                     self._evicted_bytes += size
             else:
