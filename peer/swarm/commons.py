@@ -61,7 +61,7 @@ class Commons:
     others: Others
     condemned: dict[str, str] = field(default_factory=dict)
     """Contents whose whole was not what it should be, by cid: nobody reads them again while this process lives."""
-    unkept: set[str] = field(default_factory=set)
+    unkept: dict[str, tuple[SafePath, Entry]] = field(default_factory=dict)
     """Small contents in memory that found no room on disk: they are offered again when they are read again."""
     _said: set[str] = field(default_factory=set)
 

@@ -19,7 +19,7 @@ from shoal.manifest import Manifest, manifest_of
 from shoal.names import SafePath
 from shoal.wire import Entry, PeerRow
 
-MOST_UNKEPT = 65536
+MOST_UNKEPT = 4096
 """Small contents remembered that found no room: more are kept when they are fetched again."""
 
 
@@ -113,11 +113,23 @@ def offer(path: SafePath, entry: Entry, manifest: Manifest, data: bytes, commons
     if not commons.room.take("coming", cid, size):
         commons.room.not_kept(size)
         if len(commons.unkept) < MOST_UNKEPT:
-            commons.unkept.add(cid)
+            commons.unkept[cid] = path, entry
         return
-    commons.unkept.discard(cid)
+    commons.unkept.pop(cid, None)
     if not commons.keeper.offer(keep_message(path, entry, manifest, data)):
         commons.room.gone("coming", cid)
+
+
+def offer_again(commons: Commons) -> None:
+    """There is room: what had none and is in memory still is kept now. Programs may not read it again for that: the
+    kernel has its bytes.
+    """
+    for cid, (path, entry) in list(commons.unkept.items()):
+        data = commons.memory.get(cid, 0)
+        if data is None:
+            commons.unkept.pop(cid, None)
+        else:
+            offer(path, entry, manifest_of(data), data, commons)
 
 
 def _cut(pending: Pending, data: bytes) -> Parts:

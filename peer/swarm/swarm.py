@@ -33,7 +33,7 @@ from peer.swarm.pieces import CHECKED, PiecesReader, mark_missing
 from peer.swarm.prefetch import Following, Prefetch
 from peer.swarm.reader import Reader
 from peer.swarm.ready import Ready
-from peer.swarm.small import Small
+from peer.swarm.small import Small, offer_again
 from peer.swarm.source import HttpSources, Sources
 from shoal.errors import LocalError
 from shoal.manifest import piece_size
@@ -368,6 +368,7 @@ class Swarm:
     def _write_back(self) -> None:
         with self._changed:
             contents = [use.content for use in self._uses.values()]
+        offer_again(self._commons)
         for content in contents:
             content.write_back()
 
