@@ -65,7 +65,7 @@ def test_512_mib_read_under_a_limit_of_100_never_take_more_than_112(cluster: Clu
         for name in names:
             same(ben, name, anna.local / name)
         until(lambda: used(ben) < 97 * MIB, 10, "room was made ahead")
-        assert ben.status()["cache"]["evicted"] >= 3
+        assert ben.status()["cache"]["evicted"] >= 1
         last = names[-1]
         ben.wait_kept(last)
         assert not (ben.local / names[0]).exists(), "what was read first went first"

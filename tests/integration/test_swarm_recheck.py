@@ -30,6 +30,7 @@ def fetch(ground: Ground) -> None:
     with ground.open() as reader:
         for number in PIECES:
             reader.read(number * PIECE, PIECE)
+        until(lambda: all(given(ground, number) for number in PIECES), 5, "all of it is written")
 
 
 def rot(ground: Ground, number: int) -> None:
