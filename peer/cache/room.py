@@ -21,7 +21,7 @@ from peer.layout import Layout
 BLOCK = 4096
 """Files take whole blocks."""
 PIECE = 1 << 20
-"""Bytes that there must be room for before those that found none are told to try again."""
+"""Bytes that there must be room for before those that found none are told to try again, if so much is made."""
 MEASURED = 0.05
 """Seconds for which what the disk said of its free bytes counts."""
 OWED = 2.0
@@ -257,7 +257,7 @@ class Room:
             return
         with self._lock:
             shelf, free = self._shelf, self._free_now()
-            room = shelf.has_room(PIECE, free)
+            room = shelf.has_room(min(PIECE, shelf.ahead), free)  # more than that is not made ahead
             why = _LIMITED if shelf.limit and shelf.used + PIECE > shelf.limit else _LOW
         if room:
             self._denied = False

@@ -139,6 +139,11 @@ class Shelf:
         lack = self.min_free + _earlier(self.min_free) - free if self.min_free else 0
         return max(0, over, lack)
 
+    @property
+    def ahead(self) -> int:
+        """Bytes of room that there are when nothing more need go; 0 without limits."""
+        return min((_earlier(bound) for bound in (self.limit, self.min_free) if bound), default=0)
+
     def first(self, now: float) -> tuple[Kind, str] | None:
         """What goes first; None if nothing may."""
         while self._later and self._later[0][0] <= now:
