@@ -187,7 +187,7 @@ def test_without_a_limit_a_full_line_is_shared_between_askers(lab: Lab) -> None:
             until(lambda: modest.got > 4 * MIB, 30, "the modest one is served")
             time.sleep(4)
             mine, others = rates([modest, greedy], 8)
-    assert others / mine < 2.5  # a turn more or less in the time that is looked at
+    assert others / mine < 4  # two connections of TCP share a line so, now and then; seventeen would have made it 16
     assert mine + others > 0.7 * 40e6 / 8
 
 
