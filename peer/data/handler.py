@@ -32,7 +32,7 @@ from peer.data.askers import Askers
 from peer.data.content import Content, Contents, NotHere
 from peer.data.pace import Pace
 from peer.data.request import MAX_HEAD, BadRequest, Request, answer_head, parse
-from peer.data.turns import TURN, Turn
+from peer.data.turns import TURN, Part, Turn
 from peer.data.uplink import Uplink, asker_of
 from peer.news import News
 from peer.swarm import batch
@@ -319,7 +319,9 @@ class Connection:
             if length <= _TAIL:
                 self._uplink.small(self.asker, length)
             else:
-                self._turn = self._uplink.begin(self.asker, length, patience, self._is_gone)
+                piece = piece_size(size)
+                part = Part(content.cid, offset // piece, -(-(offset + length) // piece))
+                self._turn = self._uplink.begin(self.asker, length, part, patience, self._is_gone)
         try:
             fields += self._news(heard, content, offset // piece_size(size))  # not before: a 503 would tell nothing
             head = answer_head(206 if asked else 200, fields, length, self._keep)

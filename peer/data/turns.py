@@ -5,16 +5,19 @@ All forces to weigh; check each of them again when changing anything here:
  1. Few answers at full speed are better than hundreds at a crawl: `slots` of them at a time.
  2. TCP shares a link by connections. So while several askers want something, none has more answers under way than the
     one that wants the fewest: many connections get no more than one.
- 3. Who has fewest under way is next, then who was served longest ago. Of one asker's answers the smallest is next,
-    because somebody waits for it.
- 4. Nobody holds up the others by reading slowly: who crawls does not count, and another one is sent beside it. When
+ 3. Who has fewest under way is next; among those (4) decides, then who was served longest ago. Of one asker's answers
+    the smallest is next, because somebody waits for it.
+ 4. What was given least often comes before what others have already: each piece leaves a source once before any leaves
+    twice. Who asks for one that another has just been given waits, is told 503, and gets it from that one.
+ 5. Nobody holds up the others by reading slowly: who crawls does not count, and another one is sent beside it. When
     there are `CRAWLING` times as many as there are slots, one who crawls, badly or with more than its share, is cut,
     and is last for a while.
- 5. An answer that began is not held up: readers take a pause for a stall. Only after `TURN` bytes it must ask again.
+ 6. An answer that began is not held up: readers take a pause for a stall. Only after `TURN` bytes it must ask again.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 SLOTS = 8
 """Answers sent at a time, if there is no limit on the rate."""
@@ -32,6 +35,46 @@ RECENT = 1.0
 REMEMBERED = 60.0
 LAST = 30.0
 """Seconds for which one who was cut is after all others."""
+CONTENTS = 64
+"""Contents of which is known how often each piece was given, at most: those given last."""
+_MOST = 255
+
+
+class Part(NamedTuple):
+    """The pieces first ≤ n < end of a content."""
+
+    cid: str
+    first: int
+    end: int
+
+
+NO_PART = Part("", 0, 0)
+
+
+class Given:
+    """How often each piece of each content was given, up to 255 times; a byte each."""
+
+    def __init__(self) -> None:
+        self._times: OrderedDict[str, bytearray] = OrderedDict()
+
+    def add(self, part: Part) -> None:
+        """These pieces are being given."""
+        cid, first, end = part
+        if first >= end:
+            return
+        times = self._times.setdefault(cid, bytearray())
+        self._times.move_to_end(cid)
+        if len(self._times) > CONTENTS:
+            self._times.popitem(last=False)
+        if len(times) < end:
+            times.extend(bytes(end - len(times)))
+        for number in range(first, end):
+            times[number] = min(_MOST, times[number] + 1)
+
+    def times(self, part: Part) -> int:
+        """How often the one of these pieces was given that was given most often."""
+        times = self._times.get(part.cid)
+        return max(times[part.first : part.end], default=0) if times is not None else 0
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +83,7 @@ class Turn:
 
     asker: str
     size: int
+    part: Part = NO_PART
     begun: bool = False
     """It is sent; before that it waits."""
     cut: bool = False
@@ -57,6 +101,7 @@ class Turns:
 
     def __init__(self, slots: int = SLOTS) -> None:
         self.slots = slots
+        self._given = Given()
         self._sent: list[Turn] = []
         self._waiting: list[Turn] = []
         self._served: dict[str, float] = {}  # when each asker last had an answer under way, or as if
@@ -71,9 +116,9 @@ class Turns:
         """How many wait."""
         return len(self._waiting)
 
-    def ask(self, asker: str, size: int) -> Turn:
-        """An answer that wants to be sent; `advance` begins it."""
-        turn = Turn(asker, size)
+    def ask(self, asker: str, size: int, part: Part = NO_PART) -> Turn:
+        """An answer that wants to be sent, see `Turn`; `advance` begins it."""
+        turn = Turn(asker, size, part)
         self._waiting.append(turn)
         return turn
 
@@ -91,7 +136,7 @@ class Turns:
         if not self._waiting:
             return turn
         self.end(turn, now)
-        return self.ask(turn.asker, turn.size)
+        return self.ask(turn.asker, turn.size)  # what it asked for was counted when it began
 
     def advance(self, now: float) -> list[Turn]:
         """Begins the answers whose turn it is, and says which these are."""
@@ -103,6 +148,7 @@ class Turns:
             self._waiting.remove(turn)
             turn.begun, turn.since, turn.moved = True, now, 0
             self._sent.append(turn)
+            self._given.add(turn.part)
             begun.append(turn)
         self._cut()
         return begun
@@ -113,8 +159,12 @@ class Turns:
         under_way = Counter(turn.asker for turn in self._sent)
         share = self._share(now)
         able = [turn for turn in self._waiting if under_way[turn.asker] < share]
-        served = self._served
-        return min(able, key=lambda turn: (under_way[turn.asker], served.get(turn.asker, 0.0), turn.size), default=None)
+        served, times = self._served, self._given.times
+
+        def late(turn: Turn) -> tuple[int, int, float, int]:
+            return under_way[turn.asker], times(turn.part), served.get(turn.asker, 0.0), turn.size
+
+        return min(able, key=late, default=None)
 
     def _share(self, now: float) -> int:
         """How many answers one asker may have under way: as many as the one that wants the fewest."""

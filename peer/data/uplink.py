@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from peer.data.turns import SLOTS, Turn, Turns
+from peer.data.turns import SLOTS, Part, Turn, Turns
 from peer.limiter import Limiter
 from shoal.errors import Busy
 from shoal.manifest import KIB, is_cid
@@ -59,14 +59,14 @@ class Uplink:
             self._turns.slots = max(1, min(SLOTS, rate // _EACH)) if rate else SLOTS
             self._advance()
 
-    def begin(self, asker: str, size: int, patience: float, gone: Callable[[], bool]) -> Turn:
-        """Waits for the turn of an answer of `size` bytes; `end` it.
+    def begin(self, asker: str, size: int, part: Part, patience: float, gone: Callable[[], bool]) -> Turn:
+        """Waits for the turn of an answer of `size` bytes, these pieces; `end` it.
 
         Raises:
             Busy: its turn did not come within `patience` seconds, or before its client was `gone`.
         """
         with self._lock:
-            turn = self._turns.ask(asker, size)
+            turn = self._turns.ask(asker, size, part)
         return self._come(turn, patience, gone)
 
     def again(self, turn: Turn, patience: float, gone: Callable[[], bool]) -> Turn:

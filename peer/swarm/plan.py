@@ -6,7 +6,7 @@ All forces to weigh; check each of them again when changing anything here:
  1. A piece that a reader waits for comes before all others, and is asked of who will give it first.
  2. A piece that is here or under way is not asked for again; but for (11).
  3. Only what the open handles' windows cover is fetched: a partial read keeps pieces and not the file. A stream in a
-    swarm also takes what is rare further ahead.
+    swarm also takes what is rare further ahead, and who reads from the start does so from the first read on.
  4. A window grows with the handle's streak and is nothing after a jump.
  5. Runs are long, because a request costs as much as 100 KiB; but no longer than their holder gives in `RUN_TIME`, so
     that it takes little with it when it dies; and what a reader waits for does not wait for a long run.
@@ -19,7 +19,8 @@ All forces to weigh; check each of them again when changing anything here:
     one has.
 10. A source gives each piece once before it gives any twice: of the pieces that no reader has, each of the K readers
     that want them asks for those whose number, modulo K, is its own place among them by id. Another's piece is waited
-    for a moment (`DEFER`) before the source is asked for it all the same. What a reader has is asked of readers.
+    for a moment (`DEFER`) before the source is asked for it all the same; and the source, who knows what it gave, puts
+    off who asks for what another was just given (`peer.data.turns`). What a reader has is asked of readers.
 11. A piece that a reader waits for and that is late is asked of a second holder. Who is silent keeps its run, for it
     may go on; one that crawls loses it to one that is known to be faster. That costs at most 5 % more than the file in
     all (one piece at least). What is under way and not needed any more is cancelled.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from peer.data.turns import CRAWLING, RECENT, SLOTS, TURN, WATCHED, Turn, Turns
+from peer.data.turns import CONTENTS, CRAWLING, RECENT, SLOTS, TURN, WATCHED, Given, Part, Turn, Turns
 from peer.swarm.plan import RUN
 
 MIB = 1 << 20
@@ -60,6 +60,46 @@ def test_the_next_is_who_has_least_then_who_waited_longest_then_the_smallest() -
     assert turns.advance(2.0) == [again], "c has one under way"
     turns.end(small, 3.0)
     assert turns.advance(3.0) == [large]
+
+
+def test_what_was_given_least_often_goes_first() -> None:
+    """Of the readers that want the same piece one has it from here; each piece goes out once before any goes twice."""
+    turns = Turns(slots=1)
+    first = turns.ask("a", MIB, Part("cid", 0, 1))
+    assert turns.advance(0.0) == [first]
+    again, same, other = (turns.ask(asker, MIB, Part("cid", n, n + 1)) for asker, n in (("b", 0), ("c", 0), ("d", 1)))
+    elsewhere = turns.ask("e", MIB, Part("other cid", 0, 1))
+    order = []
+    now = first
+    for time in range(1, 5):
+        turns.end(now, time)
+        (now,) = turns.advance(time)
+        order.append(now)
+    assert order == [other, elsewhere, again, same]
+
+
+def test_the_run_that_has_a_piece_that_was_given_waits() -> None:
+    turns = Turns(slots=1)
+    first = turns.ask("a", MIB, Part("cid", 3, 5))
+    turns.advance(0.0)
+    long, short = turns.ask("b", MIB, Part("cid", 0, 4)), turns.ask("c", MIB, Part("cid", 0, 3))
+    turns.end(first, 1.0)
+    assert turns.advance(1.0) == [short]
+    assert not long.begun
+
+
+def test_what_was_given_is_remembered_of_the_contents_given_last() -> None:
+    given = Given()
+    for number in range(CONTENTS + 1):
+        given.add(Part(f"cid {number}", 0, 2))
+        given.add(Part("always", 1, 2))
+    assert given.times(Part("always", 0, 1)) == 0
+    assert given.times(Part("always", 0, 9)) == CONTENTS + 1
+    assert given.times(Part("cid 0", 0, 2)) == given.times(Part("cid 1", 0, 2)) == 0
+    assert given.times(Part(f"cid {CONTENTS}", 0, 2)) == 1
+    for _ in range(300):
+        given.add(Part("often", 0, 1))
+    assert given.times(Part("often", 0, 1)) == 255
 
 
 def test_who_gives_up_waiting_is_forgotten() -> None:
