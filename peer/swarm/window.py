@@ -9,6 +9,9 @@ STREAM = 4 * MIB
 """Who read so much in one streak streams: the window reaches as far as it may."""
 FAR = 256 * MIB
 """Bytes beyond the window that a stream takes from a swarm meanwhile, at most; and no more than 8 times its streak."""
+EARLY = 16 * MIB
+"""How far into the file that reaches at least for who reads from the start: where all begin at once they would all ask
+for the same few pieces."""
 
 
 class Window:
@@ -44,6 +47,9 @@ class Window:
     @property
     def far(self) -> int:
         """The offset up to which a stream takes what others happen to have, or nobody else fetches."""
-        if self.streak < STREAM or self.limit < AHEAD:
+        if self.limit < AHEAD:
             return self.end
-        return min(self._size, self.end + min(FAR, 8 * self.streak))
+        if self.streak < STREAM:
+            from_start = 0 < self.position == self.streak
+            return max(self.end, min(self._size, EARLY)) if from_start else self.end
+        return min(self._size, self.end + max(EARLY, min(FAR, 8 * self.streak)))

@@ -2,7 +2,7 @@ import math
 
 from peer import bitmap
 from peer.swarm.plan import DEFER, KIB, LITTLE, PATIENCE, PER_HOLDER, RUN, RUNS, SILENT, URGENT, Plan, Run, Wait
-from peer.swarm.window import AHEAD, MIB, SLACK, Window
+from peer.swarm.window import AHEAD, EARLY, MIB, SLACK, Window
 
 PIECE = 256 * KIB
 SIZE = 64 * MIB
@@ -73,6 +73,19 @@ def test_a_read_at_the_end_reaches_no_further() -> None:
     window.read(SIZE - 10, 4096)
     window.read(SIZE - 10, 4096)
     assert window.end == SIZE
+
+
+def test_who_reads_from_the_start_reaches_further_in_a_swarm_at_once() -> None:
+    window = Window(1 << 30)
+    assert window.far == 0
+    window.read(0, MIB)
+    assert (window.end, window.far) == (3 * MIB, EARLY)
+    for offset in range(MIB, 8 * MIB, MIB):
+        window.read(offset, MIB)
+    assert window.far == window.end + 8 * window.streak
+    window.read(512 * MIB, MIB)
+    window.read(513 * MIB, MIB)
+    assert window.far == window.end, "it did not begin at the start"
 
 
 def test_nothing_is_fetched_that_nobody_wants() -> None:
