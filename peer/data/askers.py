@@ -6,10 +6,12 @@ they told of a download under way here goes to the peer's own readers, some twen
 Threading: any thread; a lock guards the tables. `flush` belongs to one thread.
 """
 
+import random
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import takewhile
 
 from peer import bitmap
 from peer.messages import Heard
@@ -29,7 +31,7 @@ class Askers:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds."""
-        self._clock = clock
+        self._clock, self._dice = clock, random.Random()
         self._lock = threading.Lock()
         self._asked: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
         self._pending: OrderedDict[tuple[str, str, str], tuple[tuple[int, int], int]] = OrderedDict()
@@ -56,16 +58,15 @@ class Askers:
                 self._some.set()
 
     def others(self, cid: str, peer: str, known: set[str]) -> list[str]:
-        """Who asked for it lately, the latest first, but for that peer and who is known: at most `news.READERS`."""
+        """Who asked for it lately, but for that peer and who is known: at most `news.READERS`.
+
+        Any of them: were it the latest, readers that came at one time would all know each other and nobody else.
+        """
         since = self._clock() - LATELY
-        found: list[str] = []
         with self._lock:
-            for id, when in reversed(self._asked.get(cid, {}).items()):
-                if when < since or len(found) == READERS:
-                    break
-                if id != peer and id not in known:
-                    found.append(id)
-        return found
+            lately = takewhile(lambda asked: asked[1] >= since, reversed(self._asked.get(cid, {}).items()))
+            found = [id for id, _ in lately if id != peer and id not in known]
+        return self._dice.sample(found, min(len(found), READERS))
 
     def flush(self, tell: Callable[[Heard], None]) -> None:
         """Waits for news, and tells them. Raises what `tell` raises."""

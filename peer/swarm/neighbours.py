@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from peer.swarm.commons import Commons
 from shoal.wire import PeerRow
 
-MOST = 40
+MOST = 100
 """Neighbours of one content at most."""
 POLL = 0.5
 """Seconds after which a neighbour with whom nothing was exchanged is asked what it has."""
-AT_ONCE = 8
+AT_ONCE = 16
 """Neighbours asked at one time at most."""
 
 
