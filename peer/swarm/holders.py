@@ -48,11 +48,13 @@ class Holders:
         self._take(self._commons.find(self.path, self.entry, False))
 
     def ask(self) -> None:
-        """Asks the tracker, unless it was asked just now."""
+        """Asks the tracker, unless it was asked just now: who has all of it, and who has parts."""
         with self._asking:
             if time.monotonic() - self._asked < ASK_AGAIN:
                 return
             rows = self._commons.find(self.path, self.entry, True)
+            for row in self._commons.others.partial(self.entry.cid) if self.entry.cid else ():
+                self.meet(row)
             self._asked = time.monotonic()
             self._told = {row.id: row for row in rows if row.url}
             self._take([])
@@ -116,7 +118,7 @@ class Holders:
         while True:
             now = time.monotonic()
             self._commons.check_open()
-            rows = [row for row in self.rows.values() if seeds or not row.seed]
+            rows = [row for row in (self._met | self.rows).values() if seeds or not row.seed]
             ready = [row for row in rows if self.not_before(row.id) <= now]
             if ready and now < deadline:
                 row = min(ready, key=lambda row: (self.doubted(row.id), self._turns.get(row.id, 0)))

@@ -11,7 +11,7 @@ from peer.announcer import Card, Talk
 from peer.catalogue.holders import Directory
 from peer.share.rows import Row
 from shoal.errors import Refused
-from shoal.wire import MAX_BODY, PAGE, Entry, Item, PeerRow, encode, peer_id
+from shoal.wire import MAX_BODY, PAGE, Entry, Item, encode, peer_id
 from tests.support.index_fake import FakeIndex
 from tests.support.patience import until
 from tests.support.peer_core import PeerCore
@@ -300,10 +300,18 @@ def test_a_tracker_that_does_not_go_on_is_no_tracker(tracker, caplog):
 
 
 def test_holders_are_asked_for(tracker):
+    now = 0.0
     with serve(tracker) as url, PeerCore(SECRET, url) as node:
         with tracker.lock:
-            tracker.put(ANNA, Item("b", "1" * 64, "partial", 1, 5, "1" * 40, revs={"c" * 64: 1}), name="anna")
-        directory = Directory(node.catalogue, node.trackers, node.client)
+            tracker.put(ANNA, Item("b", "1" * 64, "own", 1, 5, "1" * 40, revs={ANNA: 1}), name="anna")
+            tracker.put("b" * 64, Item("b", "1" * 64, "partial", 1, 5, "1" * 40, revs={ANNA: 1}), name="ben")
+        directory = Directory(node.catalogue, node.trackers, node.client, lambda: now)
         entry = Entry("1" * 64, 1, 1, "1" * 40)
-        assert directory.find_holders("b", entry, True) == [PeerRow(ANNA, "anna", "http://127.0.0.1:1")]
         assert directory.find_holders("b", entry, False) == []
+        assert [row.name for row in directory.find_holders("b", entry, True)] == ["anna"], "ben does not have all of it"
+        assert [row.name for row in directory.partial_of(entry.cid)] == ["ben"]
+        question = f"/v1/holders/{entry.cid}"
+        assert tracker.requests.count(question) == 1, "one for both"
+        now = 1.1
+        directory.partial_of(entry.cid)
+        assert tracker.requests.count(question) == 2
