@@ -11,7 +11,7 @@ from shoal.units import show_size
 
 
 def show(value: float, unit: str) -> str:
-    """A figure for people. Units: "B/s", "B", "s", "/s"."""
+    """A figure for people. Units: "B/s", "B", "s", "%", "×", "/s"."""
     match unit:
         case "B/s":
             return f"{value / 1e6:,.0f} MB/s"
@@ -21,6 +21,8 @@ def show(value: float, unit: str) -> str:
             return f"{value * 1e3:.2f} ms" if value < 0.1 else f"{value:.2f} s"
         case "%":
             return f"{value:.2f} %"
+        case "×":
+            return f"{value:.2f} ×"
         case _:
             return f"{value:,.0f}{unit}"
 

@@ -7,6 +7,7 @@
     reading   reads that wait, looked after (as `peer.swarm.download`)
     world     what they share, and who is told of what they do
     program   who reads, in order or at random places
+    crowd     one source and many readers, as a benchmark wants it
     rules     what must be true at every request and at every read's end
     case      a whole swarm, with faults, drawn from a seed
 

@@ -17,10 +17,9 @@ from peer.swarm.plan import PATIENCE, Plan, Run
 from shoal.errors import Gone, RemoteError, Unreachable
 from shoal.wire import PeerRow
 from tests.support.simulated_swarm.lines import Flow, Line
-from tests.support.simulated_swarm.serving import TRIP, Answer, Server
+from tests.support.simulated_swarm.serving import CID, TRIP, Answer, Server
 from tests.support.simulated_swarm.world import World
 
-CID = "c"
 TOLD_LATER = 0.05
 """Seconds until a reader hears from its own data server what others told (`peer.data.askers`)."""
 TRACKER = 0.02

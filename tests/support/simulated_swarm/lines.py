@@ -1,8 +1,10 @@
-"""Lines, and the flows of bytes on them. Each line is shared equally by its flows; a flow is as fast as its slower end.
+"""Lines, and the flows of bytes on them. Each line is shared equally by its flows, but for what one of them cannot take
+because its other end is slower: that goes to the others (max-min fairness, as TCP has it in the long run).
 
 `Flow` is one request for a run and its answer, on whatever lines; `Lines` moves the bytes of flows.
 """
 
+import math
 from typing import Protocol
 
 from peer.swarm.config import SwarmConfig
@@ -12,17 +14,22 @@ from tests.support.simulated_swarm.clock import Clock
 
 SOON = 1e-9
 """Seconds that are nothing: what is left of a piece after rounding."""
+EXACT = 0.02
+"""A line whose level changes by a smaller part does not change those at the other ends of its flows."""
+SPREAD = 64
+"""Lines looked at for one change at most."""
 
 
 class Line:
     """One direction of a host's line: bytes a second, and the flows on it."""
 
-    __slots__ = ("flows", "number", "rate")
+    __slots__ = ("flows", "level", "rate")
 
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self.flows: dict[Flow, None] = {}
-        self.number = 0
+        self.level = math.inf
+        """Bytes a second that it gives to a flow whose other end takes them; infinity: it is not full."""
 
 
 class Client(Protocol):
@@ -126,19 +133,29 @@ class Lines:
         return min(self._piece, self._size - number * self._piece)
 
     def _share(self, *lines: Line) -> None:
-        now = self._clock.now
-        for line in lines:
+        dirty, steps = dict.fromkeys(lines), 0
+        while dirty and steps < SPREAD:
+            line = next(iter(dirty))
+            del dirty[line]
+            steps += 1
+            old, line.level = line.level, _level(line)
+            changed = old != line.level and not abs(old - line.level) <= EXACT * line.level
             for flow in line.flows:
-                up, down = flow.up, flow.down
-                rate = min(up.rate / len(up.flows), down.rate / len(down.flows))
-                if rate != flow.rate:
-                    self.settle(flow)
-                    flow.rate = rate
-                    flow.version += 1
-                    if rate:
-                        self._clock.at(now + flow.left / rate, self._due, flow, flow.version)
-                    else:
-                        self._clock.at(now + self._config.stall_timeout, self._look, flow)
+                self._set(flow)
+                if changed:
+                    dirty[flow.down if flow.up is line else flow.up] = None
+
+    def _set(self, flow: Flow) -> None:
+        now, rate = self._clock.now, min(flow.up.level, flow.down.level)
+        if rate == flow.rate:
+            return
+        self.settle(flow)
+        flow.rate = rate
+        flow.version += 1
+        if rate:
+            self._clock.at(now + flow.left / rate, self._due, flow, flow.version)
+        else:
+            self._clock.at(now + self._config.stall_timeout, self._look, flow)
 
     def _due(self, flow: Flow, version: int) -> None:
         """A piece has come whole, unless the rate changed meanwhile."""
@@ -182,3 +199,14 @@ class Lines:
             self._clock.at(now + config.stall_timeout, self._look, flow)
         elif flow.rate:
             self._clock.at(flow.watched + config.stall_timeout, self._look, flow)
+
+
+def _level(line: Line) -> float:
+    """See `Line.level`: as its flows' other ends are just now."""
+    left, count = line.rate, len(line.flows)
+    for most in sorted([(flow.down if flow.up is line else flow.up).level for flow in line.flows]):
+        if most * count > left:
+            return left / count
+        left -= most
+        count -= 1
+    return math.inf if line.rate else 0.0

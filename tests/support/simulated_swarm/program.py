@@ -12,10 +12,17 @@ LONG = 60.0
 
 
 class Program:
-    """Does its reads, each (offset, size, seconds to wait after it). After `PATIENT` errors it gives up."""
+    """Does its reads, each (offset, size, seconds to wait after it), and begins none after so many seconds. After
+    `PATIENT` errors it gives up.
+    """
 
     def __init__(
-        self, reader: Reader, reads: Iterator[tuple[int, int, float]], clock: Clock, ended: Callable[[], None]
+        self,
+        reader: Reader,
+        reads: Iterator[tuple[int, int, float]],
+        clock: Clock,
+        ended: Callable[[], None],
+        seconds: float = LONG,
     ) -> None:
         self.reader = reader
         self.errors: list[RemoteError] = []
@@ -25,7 +32,7 @@ class Program:
         """Reads that gave their bytes."""
         self.over = 0.0
         """When it ended; 0: it has not."""
-        self._clock, self._reads, self._ended = clock, reads, ended
+        self._clock, self._reads, self._ended, self._seconds = clock, reads, ended, seconds
         self._window = reader.window()
         self._began = 0.0
 
@@ -33,7 +40,7 @@ class Program:
         """Reads until it has to wait, or is done."""
         clock = self._clock
         for offset, size, pause in self._reads:
-            if len(self.errors) == PATIENT or clock.now > LONG:
+            if len(self.errors) == PATIENT or clock.now > self._seconds:
                 break
             self._pause, self._began = pause, clock.now
             if not self.reader.begin(self._window, offset, size, self._came):

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from peer.swarm.bench import verdict
 from peer.swarm.window import Window
 from shoal.errors import RemoteError, Unreachable
-from tests.support.simulated_swarm.fetching import CID, TRACKER, Fetching
+from tests.support.simulated_swarm.fetching import TRACKER, Fetching
 from tests.support.simulated_swarm.lines import Line
-from tests.support.simulated_swarm.serving import TRIP, Server
+from tests.support.simulated_swarm.serving import CID, TRIP, Server
 from tests.support.simulated_swarm.world import Read, World
 
 

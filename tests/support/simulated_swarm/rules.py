@@ -4,8 +4,8 @@ from peer import bitmap
 from peer.swarm.plan import PER_HOLDER, RUN, RUNS, SPARE, URGENT, Run
 from peer.swarm.window import Window
 from shoal.errors import RemoteError
-from tests.support.simulated_swarm.fetching import CID
 from tests.support.simulated_swarm.fetching import Fetching as Reader
+from tests.support.simulated_swarm.serving import CID
 from tests.support.simulated_swarm.world import Read, Rules
 
 GRACE = 0.01

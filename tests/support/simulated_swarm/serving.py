@@ -1,14 +1,17 @@
 """The giving side of a peer: what it has, what it says, whom it gives, and what it does wrong.
 
 Who asks is remembered and named to others (`peer.data.askers`). At most `SLOTS` answers are sent at a time, fairly
-between askers; who waits longer than `PATIENCE` for its turn is told to come later.
+between askers, what was given least often first; who waits longer than `PATIENCE` for its turn is told to come later.
 """
 
+import random
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from peer import news
+from peer.data.turns import Given, Part
 from peer.swarm.plan import Run
 from shoal.errors import Busy, Gone, Lied, RemoteError, Unreachable
 from tests.support.simulated_swarm.clock import Clock
@@ -17,6 +20,7 @@ from tests.support.simulated_swarm.lines import Flow, Line, Lines
 SLOTS = 8
 WAITING = 192
 """Answers that wait for their turn at most."""
+CID = "c"
 PATIENCE = 0.5
 LATELY = 15.0
 TRIP = 0.001
@@ -71,6 +75,8 @@ class Server:
         self._rate = up.rate
         self._clock, self._lines = clock, lines
         self._sent: dict[str, int] = {}
+        self._dice = random.Random(id)
+        self._given = Given()
         self._served: dict[str, float] = {}
         self._busy = 0
         self._waiting: dict[Flow, None] = {}
@@ -166,11 +172,9 @@ class Server:
             answer.pieces = self.says & ~mine.pieces
             mine.pieces |= answer.pieces
         since = self._clock.now - LATELY
-        for other, when in reversed(self._asked.items()):
-            if when < since or len(answer.readers) == news.READERS:
-                break
-            if other != id and other not in mine.readers:
-                answer.readers.append(other)
+        lately = takewhile(lambda other: self._asked[other] >= since, reversed(self._asked))
+        others = [other for other in lately if other != id and other not in mine.readers]
+        answer.readers = self._dice.sample(others, min(len(others), news.READERS))
         mine.readers.update(answer.readers)
         return answer
 
@@ -185,14 +189,15 @@ class Server:
             id = flow.client.id
             sent[id] = sent.get(id, 0) + 1
             told, answer = flow.turn  # type: ignore[misc]
+            self._given.add(Part(CID, flow.run.first, flow.run.end))
             self._lines.start(flow)
             if self.faults.cuts:
                 self._clock.at(self._clock.now + self.faults.cuts.pop(), self._cut, flow)
             answer(flow, told)
 
-    def _turn(self, flow: Flow) -> tuple[int, float]:
-        id = flow.client.id
-        return self._sent.get(id, 0), self._served.get(id, 0.0)
+    def _turn(self, flow: Flow) -> tuple[int, int, float]:
+        id, run = flow.client.id, flow.run
+        return self._sent.get(id, 0), self._given.times(Part(CID, run.first, run.end)), self._served.get(id, 0.0)
 
     def over(self, flow: Flow) -> None:
         """The answer is, or nobody waits for it."""
