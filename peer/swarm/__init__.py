@@ -9,6 +9,7 @@
     fetching    workers fill them, and exchange news with who reads them too
     legacy      files of the seed's peers: unknown size, checked as a whole
     plan        which run to ask of whom, next; pure: windows, pieces, holders and time in, requests out; of
+    state         what is here, under way and wanted of a content
     window        an open handle's streak, and how far ahead of it to fetch
     holding       what one holder has, and how fast it gives
     rarity        how many readers have each piece

@@ -32,11 +32,10 @@ One `Plan` belongs to one content, and its owner's lock guards it.
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from peer import bitmap
 from peer.swarm.holding import Holding
-from peer.swarm.rarity import Rarity
+from peer.swarm.state import SILENT, Run, State, Wait
 from peer.swarm.window import AHEAD, MIB, Window
 
 KIB = 1 << 10
@@ -60,45 +59,14 @@ DEFER = 0.5
 asked for what is another's, or is at readers too."""
 FRESH = 3.0
 """Seconds for which what a reader said that it wants is true."""
-SILENT = 1.0
-"""A run of which no byte came for so long is late, and one that needs so much longer for what a reader waits for."""
 SPARE = 20
 """One part in so many of the file may be asked for twice."""
 NEAR = 4 * MIB
 """Bytes ahead of a reader that are fetched in order, also where others read."""
 
 
-@dataclass(slots=True, eq=False)
-class Run:
-    """Neighbouring pieces, first ≤ n < end, asked of one holder at `began`. Up to `at` they came.
-
-    `heard` is when its last byte came, 0: none yet; `bytes`: how many did. Who receives it sets these two, and nobody
-    else. `cancelled`: nobody needs it any more.
-    """
-
-    holder: str
-    first: int
-    end: int
-    at: int = 0
-    began: float = 0.0
-    heard: float = 0.0
-    bytes: int = 0
-    cancelled: bool = False
-    instead: "Run | None" = None
-    """The run that was given up for this one, because it would have taken too long."""
-
-
-@dataclass(slots=True, eq=False)
-class Wait:
-    """A reader waits for the pieces first ≤ n < end, since then."""
-
-    first: int
-    end: int
-    since: float = 0.0
-
-
-class Plan:
-    """What is here, what is under way and what is wanted of one content."""
+class Plan(State):
+    """Decides, from what is known of one content, what to ask for next."""
 
     def __init__(
         self,
@@ -113,119 +81,11 @@ class Plan:
         """`here` are the pieces that are here; `not_before(holder)` is when it may be asked again, `doubted(holder)`
         whether only if nobody else has it. `me` is one's own id, as other readers know it.
         """
-        self.size, self.piece, self.here, self.me = size, piece, here, me
-        self.count = -(-size // piece)
-        self.holdings: dict[str, Holding] = {}
-        self.windows: list[Window] = []
-        self.waits: list[Wait] = []
-        self.runs: list[Run] = []
-        self.twice = 0
-        """Bytes that came, or will come, for nothing, because something was late."""
-        self._all = bitmap.span(0, self.count)
-        self._flying = 0
-        self._doubles: list[tuple[Run, Run, int]] = []
-        """Runs under way for one late piece, which is the third."""
-        self._rarity = Rarity()
+        super().__init__(size, piece, here)
+        self.me = me
         self._not_before, self._doubted = not_before, doubted
         self._dice = dice or random.Random()
         self._turn = 0
-
-    # What is known
-
-    @property
-    def missing(self) -> int:
-        """How many pieces are not here."""
-        return self.count - self.here.bit_count()
-
-    def hold(self, holder: str, pieces: int | None) -> None:
-        """The holder has these pieces, or all: a source."""
-        known = self.holdings.get(holder)
-        if known is None:
-            known = self.holdings[holder] = Holding(holder)
-        if pieces is not None:
-            pieces &= self._all
-        old = known.pieces or 0
-        if pieces != known.pieces:
-            self._rarity.remove(old & ~(pieces or 0))
-            self._rarity.add((pieces or 0) & ~old)
-            known.pieces = pieces
-
-    def news(self, holder: str, pieces: int, want: tuple[int, int], now: float) -> None:
-        """A holder that does not have all said that it has these too, and what it wants."""
-        known = self.holdings.get(holder)
-        if known is None or known.pieces is None:
-            return
-        self.hold(holder, known.pieces | pieces)
-        known.want, known.heard = want, now
-
-    def keep_only(self, holders: set[str]) -> None:
-        """Nobody else holds the content any more; runs under way go on."""
-        for holding in [h for h in self.holdings.values() if h.id not in holders and not h.active]:
-            self._rarity.remove(holding.pieces or 0)
-            del self.holdings[holding.id]
-
-    def lacks(self, first: int, end: int) -> bool:
-        """Whether one of the pieces first ≤ n < end is not here."""
-        return bool(bitmap.span(first, end) & ~self.here)
-
-    def has(self, number: int) -> bool:
-        """Whether the piece is here."""
-        return bool(self.here >> number & 1)
-
-    def want(self) -> tuple[int, int]:
-        """The pieces first ≤ n < end among which those are that one's own readers want next; (0, 0): none."""
-        spans = [(window.position, window.far) for window in self.windows if window.ahead]
-        if not spans:
-            return 0, 0
-        first, end = min(first for first, _ in spans) // self.piece, -(-max(end for _, end in spans) // self.piece)
-        lacking = bitmap.span(first, end) & ~self.here
-        return (bitmap.lowest(lacking), end) if lacking else (0, 0)
-
-    # What happens
-
-    def arrived(self, number: int) -> None:
-        """The piece is here, checked."""
-        bit = 1 << number
-        self.here |= bit
-        self._flying &= ~bit
-
-    def came(self, run: Run, number: int, now: float) -> list[Run]:
-        """The piece is here by this run; the runs that nobody needs any more, to be cancelled."""
-        self.arrived(number)
-        run.at = number + 1
-        holding = self.holdings.get(run.holder)
-        if holding is not None:
-            size = self._size(number)
-            holding.queued -= size
-            holding.pace.came(size, now)
-        useless = []
-        for other in self.runs:
-            if other is not run and other.first <= number < other.end and not other.cancelled:
-                beaten = other.at == number and other.bytes and now < max(other.began, other.heard) + SILENT
-                if beaten or not self.lacks(other.at, other.end):  # what else the beaten has, somebody may wait for
-                    self._give_up(other, now)
-                    useless.append(other)
-        return useless
-
-    def lost(self, number: int) -> None:
-        """The piece is not here any more."""
-        self.here &= ~(1 << number)
-
-    def ended(self, run: Run, now: float) -> None:
-        """The run is over, whole or not; what did not arrive is open again."""
-        self.runs.remove(run)
-        for double in [double for double in self._doubles if run in double[:2]]:
-            self._settle(double, run)
-        holding = self.holdings.get(run.holder)
-        if holding is not None:
-            holding.active -= 1
-            holding.queued -= sum(self._size(number) for number in range(run.at, run.end))
-            if not holding.active:
-                holding.idle = now
-                holding.pace.end(now)
-        self._reopen(run)
-
-    # What to do
 
     def next(self, now: float) -> Run | None:
         """The next run to fetch, from now on under way; None if nothing is wanted or nobody is free for it."""
@@ -261,13 +121,6 @@ class Plan:
         if soonest is None or soonest > now + PATIENCE:
             return None
         return soonest if soonest > now else wait.since + DEFER if wait.since + DEFER > now else now + DEFER
-
-    def heard(self, first: int, end: int) -> float:
-        """When a byte last came for one of these pieces that is under way; 0 if none did."""
-        return max((run.heard for run in self.runs if run.first < end and first < run.end), default=0.0)
-
-    def _carriers(self, number: int) -> list[Run]:
-        return [run for run in self.runs if run.at <= number < run.end and not run.cancelled]
 
     # What readers wait for
 
@@ -314,32 +167,6 @@ class Plan:
                 self._doubles.append((run, second, number))
             return second
         return None
-
-    def _give_up(self, run: Run, now: float) -> None:
-        run.cancelled = True
-        self._reopen(run)
-        if (holding := self.holdings.get(run.holder)) is not None:
-            holding.pace.came(self._part(run), now)  # or it would count as one whose rate is not known
-
-    def _reopen(self, run: Run) -> None:
-        """What did not arrive of it may be asked for again."""
-        self._flying &= ~bitmap.span(run.at, run.end)
-        for other in self.runs:
-            if not other.cancelled:
-                self._flying |= bitmap.span(other.at, other.end) & ~self.here
-
-    def _settle(self, double: tuple[Run, Run, int], run: Run) -> None:
-        """One of the two runs for a late piece is over: what did not come of it did not cost anything."""
-        first, second, number = double
-        if run.at <= number:
-            self.twice -= self._size(number) - (self._part(run) if run.at == number else 0)
-            self._doubles.remove(double)
-        elif first not in self.runs and second not in self.runs:
-            self._doubles.remove(double)
-
-    def _part(self, run: Run) -> int:
-        """Bytes that came of the piece that is not whole yet."""
-        return max(0, run.bytes - (run.at - run.first) * self.piece)
 
     def _needs(self, run: Run, number: int, now: float) -> float:
         """Seconds until the run has brought the piece, as far as can be told; infinity if it fell silent."""
@@ -498,9 +325,6 @@ class Plan:
         self._flying |= bitmap.span(first, end) & ~self.here
         return run
 
-    def _size(self, number: int) -> int:
-        return min(self.piece, self.size - number * self.piece)
-
     def _wanted(self, wait: Wait) -> int:
         """What a run for this reader may go on into."""
         return bitmap.span(wait.first, wait.end) | self._reach(lambda window: window.end)
@@ -524,4 +348,4 @@ def _each(pieces: int) -> Iterator[int]:
         pieces &= pieces - 1
 
 
-__all__ = ["AHEAD", "KIB", "MIB", "Plan", "Run", "Wait", "Window"]
+__all__ = ["AHEAD", "KIB", "MIB", "SILENT", "Plan", "Run", "Wait", "Window"]

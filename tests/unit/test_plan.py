@@ -281,6 +281,30 @@ def crowd(me: str, *others: str) -> Plan:
     return plan
 
 
+def test_who_lied_waits_for_who_did_not_though_it_is_faster() -> None:
+    plan = Plan(SIZE, PIECE, 0, lambda id: 0.0, doubted=lambda id: id == "liar")
+    for holder in ("liar", "other"):
+        plan.hold(holder, None)
+    at_rate(plan, "liar", 100 * MIB)
+    plan.waits.append(Wait(0, 1))
+    assert [run.holder for run in all_runs(plan)] == ["other"]
+
+
+def test_what_is_asked_of_a_holder_already_makes_it_later() -> None:
+    plan = new_plan("a", "b")
+    at_rate(plan, "a", 12 * MIB)
+    at_rate(plan, "b", 10 * MIB)
+    plan.waits += [Wait(0, 1), Wait(100, 101)]
+    assert [run.holder for run in all_runs(plan)] == ["a", "b"]
+
+
+def test_what_no_reader_has_after_all_is_the_source_s_again() -> None:
+    plan = crowd("anna", "ben")
+    plan.news("ben", bitmap.span(0, COUNT), (0, COUNT), 1.0)
+    plan.hold("ben", 0)  # it said so when it was asked
+    assert {run.holder for run in all_runs(plan)} == {"owner"}
+
+
 def test_readers_share_out_what_only_the_source_has() -> None:
     """Until all of it is with readers no two of them ask the source for one piece, and all of it is asked for."""
     asked: list[int] = []
@@ -411,6 +435,7 @@ def test_one_that_crawls_loses_its_run_to_one_that_is_known_to_be_faster() -> No
     assert (second.holder, second.first, second.end, second.instead) == ("fast", 0, 4, run)
     assert run.cancelled
     assert plan.twice == 20_000
+    assert plan.holdings["crawls"].pace.rate(2.0) == 20_000, "or it would be taken for one that is not known"
     plan.ended(run, 2.0)
     assert plan.next(2.0) is None
 
