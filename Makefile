@@ -26,11 +26,15 @@ test: lint features unit
 
 unit: environment
 	@echo "== pytest"
-	@python -m pytest -v --no-header --tb=short $(ARGS)
+	@python -m pytest -v --no-header --tb=short $(ARGS) || { [ $$? = 1 ] && \
+	echo "== pytest: what failed, once more: a machine may stall; who passes now is a test to be mended" && \
+	python -m pytest -v --no-header --tb=short --last-failed --last-failed-no-failures=none --maxfail=1 $(ARGS); }
 
 features: environment
 	@echo "== behave"
-	@behave $(ARGS)
+	@trap 'rm -f .behave_failed' EXIT; behave -f rerun -o .behave_failed -f pretty $(ARGS) || { [ -s .behave_failed ] && \
+	echo "== behave: what failed, once more: a machine may stall; who passes now is to be mended" && \
+	behave -f pretty @.behave_failed; }
 
 lint: environment
 	@echo "== ruff, mypy, import-linter"
