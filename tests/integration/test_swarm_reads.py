@@ -14,7 +14,7 @@ import pytest
 from peer.cache.room import Room
 from peer.layout import Layout
 from peer.messages import Begun, Ended, Keep, Kept
-from peer.swarm import Reader, Swarm, SwarmConfig
+from peer.swarm import Others, Reader, Swarm, SwarmConfig
 from peer.swarm.plan import PER_HOLDER, RUN, RUNS, URGENT
 from shoal.errors import DataError, Gone, Lied, Misbehaved, RemoteError, Unreachable
 from shoal.manifest import KIB, MIB, Manifest, manifest_of
@@ -38,6 +38,8 @@ class Ground:
         self.layout.make()
         self.config = config
         self.holders: list[Holder] = []
+        self.readers: list[Holder] = []
+        """Those that the tracker lists as holders of parts."""
         self.known: list[Holder] = []
         """Those that the catalogue tells of; the tracker knows all."""
         self.asked = self.opened = 0
@@ -62,8 +64,12 @@ class Ground:
     def swarm(self) -> Swarm:
         with self._making:
             if self._swarm is None:
-                sources = MemorySources(self.holders, self.config)
-                self._swarm = Swarm(self.config, self.layout, self._find, self._keep, sources, room=self.room)
+                sources = MemorySources([*self.holders, *self.readers], self.config)
+                rows = {holder.id: holder.row for holder in self.readers}
+                others = Others(partial=lambda cid: list(rows.values()), find=rows.get)
+                self._swarm = Swarm(
+                    self.config, self.layout, self._find, self._keep, sources, others=others, room=self.room
+                )
             return self._swarm
 
     def close(self) -> None:
@@ -370,6 +376,18 @@ def test_partial_holders_are_asked_for_what_they_have(ground: Ground) -> None:
                 pieces = range(request.first // PIECE, -(-request.end // PIECE))
                 if request.at > _learned(holder) + 0.05:
                     assert all(n % 2 == rest for n in pieces), "never for what it is known to lack"
+
+
+def test_the_owner_is_gone_and_readers_have_all_of_it_together(ground: Ground) -> None:
+    """The manifest comes from them, too; and each is asked for what it has, and never for more."""
+    ground.holder("owner").faults = Faults(dead=True)
+    for rest in range(2):
+        reader = Holder(f"reader{rest}")
+        reader.add(DATA, only=set(range(rest, MANIFEST.count, 2)))
+        ground.readers.append(reader)
+    assert within(8, ground.read_all) == DATA
+    for rest, reader in enumerate(ground.readers):
+        assert all(number % 2 == rest for number in reader.asked_pieces(MANIFEST.cid))
 
 
 def _learned(holder: Holder) -> float:
