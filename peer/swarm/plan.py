@@ -6,7 +6,7 @@ All forces to weigh; check each of them again when changing anything here:
  1. A piece that a reader waits for comes before all others, and is asked of who will give it first.
  2. A piece that is here or under way is not asked for again; but for (11).
  3. Only what the open handles' windows cover is fetched: a partial read keeps pieces and not the file. A stream in a
-    swarm also takes what is rare further ahead, and who reads from the start does so from the first read on.
+    swarm also takes what is rare further ahead, and who reads from the start does so soon.
  4. A window grows with the handle's streak and is nothing after a jump.
  5. Runs are long, because a request costs as much as 100 KiB; but no longer than their holder gives in `RUN_TIME`, so
     that it takes little with it when it dies; and what a reader waits for does not wait for a long run.

@@ -10,8 +10,10 @@ STREAM = 4 * MIB
 FAR = 256 * MIB
 """Bytes beyond the window that a stream takes from a swarm meanwhile, at most; and no more than 8 times its streak."""
 EARLY = 16 * MIB
-"""How far into the file that reaches at least for who reads from the start: where all begin at once they would all ask
-for the same few pieces."""
+"""How far into the file that reaches at least for who read the first `BEGUN` of it: where many begin at once they would
+all ask for the same few pieces."""
+BEGUN = MIB
+"""Bytes at a file's start of which a look at its head, or a preview, reads fewer."""
 
 
 class Window:
@@ -50,6 +52,6 @@ class Window:
         if self.limit < AHEAD:
             return self.end
         if self.streak < STREAM:
-            from_start = 0 < self.position == self.streak
+            from_start = BEGUN <= self.position == self.streak
             return max(self.end, min(self._size, EARLY)) if from_start else self.end
         return min(self._size, self.end + max(EARLY, min(FAR, 8 * self.streak)))

@@ -2,7 +2,7 @@ import math
 
 from peer import bitmap
 from peer.swarm.plan import DEFER, KIB, LITTLE, PATIENCE, PER_HOLDER, RUN, RUNS, SILENT, URGENT, Plan, Run, Wait
-from peer.swarm.window import AHEAD, EARLY, MIB, SLACK, Window
+from peer.swarm.window import AHEAD, BEGUN, EARLY, MIB, SLACK, Window
 
 PIECE = 256 * KIB
 SIZE = 64 * MIB
@@ -75,10 +75,11 @@ def test_a_read_at_the_end_reaches_no_further() -> None:
     assert window.end == SIZE
 
 
-def test_who_reads_from_the_start_reaches_further_in_a_swarm_at_once() -> None:
+def test_who_reads_from_the_start_reaches_further_in_a_swarm_soon() -> None:
     window = Window(1 << 30)
-    assert window.far == 0
-    window.read(0, MIB)
+    window.read(0, BEGUN - 1)
+    assert window.far == window.end, "perhaps it looks at the head only"
+    window.read(BEGUN - 1, 1)
     assert (window.end, window.far) == (3 * MIB, EARLY)
     for offset in range(MIB, 8 * MIB, MIB):
         window.read(offset, MIB)
