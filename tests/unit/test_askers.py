@@ -7,7 +7,7 @@ import pytest
 
 from peer import bitmap
 from peer.data import askers as module
-from peer.data.askers import CONTENTS, LATELY, PENDING, Askers
+from peer.data.askers import ASKERS, CONTENTS, LATELY, PENDING, Askers
 from peer.messages import Heard
 from peer.news import MOST, READERS, News
 from tests.support.patience import within
@@ -125,6 +125,19 @@ def test_of_many_askers_the_earliest_are_forgotten(askers: Askers) -> None:
     ask(askers, "new", "newer")
     known = {str(number) for number in range(3, CONTENTS)}
     assert askers.others(CID, "", known) == ["newer", "new", "0"]
+
+
+def test_many_askers_of_many_contents_are_not_remembered_all(askers: Askers) -> None:
+    """Both bounds at once would make a quarter of a GB of ids that anybody may claim."""
+    cids = [f"{number:064x}" for number in range(20)]
+    each = ASKERS // 16
+    for cid in cids:
+        ask(askers, *(str(number) for number in range(each)), cid=cid)
+        ask(askers, "0", "1", cid=cid)  # again, which counts once
+    assert [cid for cid in cids if askers.others(cid, "", set())] == cids[-16:]
+    assert len(askers.others(cids[-1], "", set())) == READERS
+    ask(askers, *(str(number) for number in range(each, 2 * each)), cid=cids[-1])
+    assert [cid for cid in cids if askers.others(cid, "", set())] == cids[-16:], "its own earliest went for these"
 
 
 def test_of_many_news_that_wait_the_oldest_are_dropped(askers: Askers) -> None:
