@@ -57,6 +57,8 @@ _BATCHES = threading.BoundedSemaphore(8)
 """Batches that are read and sent at one time at most: each is in memory while it is sent."""
 _PATIENCE = 1.0
 """Seconds for which a batch waits for its turn."""
+TOLD = 1024
+"""Readers that one client was told of that are remembered, about: beyond, it is told of them again."""
 _LINGER = 1.0
 """Seconds to wait for a refused client to read the answer and go."""
 _INT = struct.Struct("i")
@@ -359,6 +361,8 @@ class Connection:
                 fields.append((b"Shoal-Have", value))
         others = self._askers.others(cid, heard.peer, mine.readers)
         if others:
+            if len(mine.readers) > TOLD:
+                mine.readers.clear()
             mine.readers.update(others)
             fields.append((b"Shoal-Readers", " ".join(others).encode()))
         return fields
