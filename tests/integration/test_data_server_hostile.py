@@ -229,6 +229,7 @@ def test_the_last_part_is_held_back_until_the_file_was_looked_at_again(share, mo
         assert ask(port, b"/small")[0] == 410
         status, answer = ask(port, b"/big")
         assert status == 200 and len(answer) < MIB
+        assert answer.count(b"HTTP/1.1 ") == 1, "what happened is not said in the middle of the file"
 
 
 @pytest.mark.parametrize(
