@@ -1,7 +1,7 @@
 """What the `shoal` command prints, and the answers that it is made from."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any, TypeVar
 
 import click
@@ -39,18 +39,22 @@ def print_columns(rows: list[tuple[str, ...]]) -> None:
             click.echo(click.style(line, bold=True) if number == 0 else line)
 
 
-def lines(value: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """Any JSON as lines of (name, value), names of what is inside joined by dots."""
+def lines(value: object, name: str = "", sizes: Container[str] = ()) -> Iterator[tuple[str, str]]:
+    """Any JSON as lines of (name, value), names of what is inside joined by dots.
+
+    Numbers are sizes whose name says "bytes", and those whose whole name is one of `sizes`.
+    """
     if isinstance(value, dict) and value:
         for key, inner in value.items():
-            yield from lines(inner, f"{name}.{key}" if name else str(key))
+            yield from lines(inner, f"{name}.{key}" if name else str(key), sizes)
     elif isinstance(value, list) and any(isinstance(inner, (dict, list)) for inner in value):
         for number, inner in enumerate(value):
-            yield from lines(inner, f"{name}.{number}")
+            yield from lines(inner, f"{name}.{number}", sizes)
     elif isinstance(value, list):
         yield name, ", ".join(map(_word, value)) or "-"
     else:
-        yield name, show_size(value) if isinstance(value, int) and "bytes" in name else _word(value)
+        is_size = "bytes" in name or name in sizes
+        yield name, show_size(value) if isinstance(value, int) and is_size else _word(value)
 
 
 def _word(value: object) -> str:

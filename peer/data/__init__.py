@@ -8,7 +8,8 @@
     clients  who is connected, and who makes room
     content  where the bytes of a path or of a cid are: whole files, pieces of downloads
     askers   who asks for which content, and what they told of their pieces
-    handler  a connection: requests in, files out with sendfile, timeouts
+    sending  the way out of one connection: files with sendfile, turns, the up-limit, who reads too slowly
+    handler  a connection: requests in, answers out, news, timeouts
     server   the process: takes the listening socket, caps and counts, ends with the peer
 
 May import `shoal`, `peer.share.rows`, `peer.share.local`, `peer.swarm.pieces`, `peer.process`,

@@ -21,6 +21,8 @@ LATELY = 15.0
 """Seconds for which who asked counts as a reader."""
 CONTENTS = 1024
 """Contents whose askers are remembered at most; and askers of each."""
+ASKERS = 16 * CONTENTS
+"""Askers remembered at most, of all contents: some 5 MB. Beyond, the contents asked for longest ago are forgotten."""
 PENDING = 256
 """Askers' news that wait to be told at most; beyond, the oldest are dropped: they will be said again."""
 PAUSE = 0.05
@@ -34,6 +36,7 @@ class Askers:
         self._clock, self._dice = clock, random.Random()
         self._lock = threading.Lock()
         self._asked: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
+        self._count = 0  # of those who asked, over all contents
         self._pending: OrderedDict[tuple[str, str, str], tuple[tuple[int, int], int]] = OrderedDict()
         self._some = threading.Event()
 
@@ -44,12 +47,15 @@ class Askers:
         with self._lock:
             readers = self._asked.setdefault(cid, OrderedDict())
             self._asked.move_to_end(cid)
+            self._count += told.peer not in readers
             readers[told.peer] = self._clock()
             readers.move_to_end(told.peer)
             if len(readers) > CONTENTS:
                 readers.popitem(last=False)
-            if len(self._asked) > CONTENTS:
-                self._asked.popitem(last=False)
+                self._count -= 1
+            while len(self._asked) > CONTENTS or self._count > ASKERS:
+                _, forgotten = self._asked.popitem(last=False)
+                self._count -= len(forgotten)
             if partial:
                 _, pieces = self._pending.pop((cid, told.peer, address), ((0, 0), 0))
                 self._pending[cid, told.peer, address] = told.want, pieces | told.pieces

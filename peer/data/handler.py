@@ -7,48 +7,31 @@
                /v1/contents/CID,CID,…      several of one piece at once, see `peer.swarm.batch`
                /healthz                    {"ok", "name", "http"}
 
-A large answer goes from the page cache to the socket by sendfile; a small one, and the last part of each, is read
-first and sent only if the file is then still unchanged. A file that changed under an answer therefore ends it short
-of its Content-Length, which no reader takes for whole. What remains: sendfile hands pages over by reference, so a
-change made after the check, while they wait in the socket, is sent. Readers check every piece, and find that.
+What is asked is understood here, and what is to be told along with the answer; `sending` has the way out.
 """
 
-import fcntl
-import os
 import select
 import socket
-import struct
-import termios
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from peer import bitmap, news
 from peer.data import ranges
 from peer.data.askers import Askers
 from peer.data.content import Content, Contents, NotHere
-from peer.data.pace import Pace
 from peer.data.request import MAX_HEAD, BadRequest, Request, answer_head, parse
-from peer.data.turns import TURN, Part, Turn
+from peer.data.sending import Counter, Cut, Sending
+from peer.data.turns import Part
 from peer.data.uplink import Uplink, asker_of
 from peer.news import News
 from peer.swarm import batch
 from shoal.errors import Busy, Gone, LocalError
-from shoal.manifest import KIB, MIB, is_cid, piece_count, piece_size
+from shoal.manifest import KIB, is_cid, piece_count, piece_size
 from shoal.wire import Problem, encode
 
-_CHUNK = 4 * MIB
-_TAIL = 64 * KIB
-"""Bytes at the end of an answer that go through memory: a small file goes out together with its head.
-
-What is larger waits for its turn.
-"""
-_DRAINED = 256 * KIB
-"""Bytes in the socket under which an answer makes room for the next one."""
-_DRAIN_PAUSE = 0.005
 _DAWDLE = 1.0
 """Seconds from the connection to its first request, in which it does not give way to others."""
 _KEPT = 1.0
@@ -57,9 +40,10 @@ _BATCHES = threading.BoundedSemaphore(8)
 """Batches that are read and sent at one time at most: each is in memory while it is sent."""
 _PATIENCE = 1.0
 """Seconds for which a batch waits for its turn."""
+TOLD = 1024
+"""Readers that one client was told of that are remembered, about: beyond, it is told of them again."""
 _LINGER = 1.0
 """Seconds to wait for a refused client to read the answer and go."""
-_INT = struct.Struct("i")
 Field = tuple[bytes, bytes]
 _JSON = ((b"Content-Type", b"application/json"),)
 _BYTES = (
@@ -87,17 +71,6 @@ class Limits:
     """Until a large answer's turn comes, for peers, who ask again; they take 1.0 for a stall."""
     connections: int = 200
     per_address: int = 50
-
-
-class Counter(Protocol):
-    """Takes count of what was sent; any thread."""
-
-    def sent(self, bytes: int, requests: int = 0) -> None:
-        """So many bytes of bodies, and so many answers begun."""
-
-
-class Cut(Exception):
-    """The connection must end now, in the middle of whatever is under way."""
 
 
 class Told:
@@ -132,21 +105,15 @@ class Connection:
         self.asker = self._address = address
         self.idle: float | None = time.monotonic() + _DAWDLE
         self._sock, self._contents, self._health = sock, contents, health
-        self._counter, self._limits, self._askers, self._uplink = counter, limits, askers, uplink
-        self._rename = rename
-        self._turn: Turn | None = None  # of the answer under way, if it is a large one
+        self._limits, self._askers, self._uplink, self._rename = limits, askers, uplink, rename
         self._told = Told()
         self._buffer = b""  # received and not yet read as a request
         self._keep = True
-        self._sent = 0  # bytes that the kernel took over
-        self._pace: Pace | None = None  # of the answer under way, once its reader let us wait
         self._kept: Content | None = None  # what the last request asked for: a reader asks for run after run of it
         sock.setblocking(False)
-        self._readable, self._writable = select.poll(), select.poll()
+        self._out = Sending(sock, counter, uplink, limits.stall, limits.window)
+        self._readable = select.poll()
         self._readable.register(sock, select.POLLIN)
-        self._writable.register(sock, select.POLLOUT)
-        self._leaving = select.poll()
-        self._leaving.register(sock, select.POLLRDHUP)
 
     def serve(self) -> None:
         """Answers requests until the connection is to end; the caller closes the socket."""
@@ -316,26 +283,19 @@ class Connection:
         if asked:
             fields.append((b"Content-Range", b"bytes %d-%d/%d" % (offset, offset + length - 1, size)))
         if request.method == b"GET":
-            if length <= _TAIL:
-                self._uplink.small(self.asker, length)
-            else:
-                piece = piece_size(size)
-                part = Part(content.cid, offset // piece, -(-(offset + length) // piece))
-                self._turn = self._uplink.begin(self.asker, length, part, patience, self._is_gone)
+            piece = piece_size(size)
+            part = Part(content.cid, offset // piece, -(-(offset + length) // piece))
+            self._out.take_turn(self.asker, length, part, patience)
         try:
             fields += self._news(heard, content, offset // piece_size(size))  # not before: a 503 would tell nothing
             head = answer_head(206 if asked else 200, fields, length, self._keep)
-            self._begin()
+            self._out.begin()
             if request.method == b"HEAD":
-                self._send_bytes(head)
-                return
-            self._send_file(head, content, offset, length)
-            if self._turn is not None:
-                self._drain()
+                self._out.send(head)
+            else:
+                self._out.send_file(head, content, offset, length)
         finally:
-            if self._turn is not None:
-                self._uplink.end(self._turn)
-            self._turn = None
+            self._out.end_turn()
 
     def _hear(self, request: Request, content: Content) -> News:
         """Takes the news that came with a request."""
@@ -361,144 +321,27 @@ class Connection:
                 fields.append((b"Shoal-Have", value))
         others = self._askers.others(cid, heard.peer, mine.readers)
         if others:
+            if len(mine.readers) > TOLD:
+                mine.readers.clear()
             mine.readers.update(others)
             fields.append((b"Shoal-Readers", " ".join(others).encode()))
         return fields
-
-    def _send_file(self, head: bytes, content: Content, offset: int, length: int) -> None:
-        tail = min(length, _TAIL)
-        until = offset + length - tail
-        if offset < until:
-            self._send_bytes(head, socket.MSG_MORE)
-            head = b""
-            while offset < until:
-                end = min(offset + TURN, until)
-                self._send_part(content, offset, end)
-                offset = end
-                if offset < until:
-                    self._turn_again()
-            self._allowed(tail)
-        try:
-            data = os.pread(content.fd, tail, until)
-        except OSError as error:
-            raise _broken(head, LocalError(f"the file cannot be read: {error}")) from None
-        if len(data) < tail or not content.still():
-            raise _broken(head, Gone("the file changed since it was announced"))
-        self._send_bytes(head + data)
-        self._counter.sent(tail)
-
-    def _send_part(self, content: Content, offset: int, end: int) -> None:
-        """Sends the bytes offset ≤ n < end, as fast as the limit allows."""
-        while offset < end:
-            allowed = offset + self._allowed(min(_CHUNK, end - offset), whole=False)
-            while offset < allowed:
-                offset += self._send_chunk(content, offset, allowed - offset)
-
-    def _allowed(self, want: int, whole: bool = True) -> int:
-        """Waits until so many bytes of a large answer may be sent: how many, all of them if it is to be `whole`."""
-        assert self._turn is not None
-        allowed = self._uplink.chunk(self._turn, want)
-        while whole and allowed < want:
-            allowed += self._uplink.chunk(self._turn, want - allowed)
-        if self._uplink.rate:
-            self._pace = None  # it was not the client that took its time
-        return allowed
-
-    def _turn_again(self) -> None:
-        """A long answer lets others go first, if any wait. Raises Cut when its turn does not come again."""
-        assert self._turn is not None
-        self._drain()
-        turn, self._turn = self._turn, None
-        try:
-            self._turn = self._uplink.again(turn, self._limits.stall, self._is_gone)
-        except Busy:
-            raise Cut from None
-        self._pace = None
-
-    def _is_gone(self) -> bool:
-        """Whether the client ended the connection; one that only will not ask again counts as gone, too."""
-        return bool(self._leaving.poll(0))
-
-    def _drain(self) -> None:
-        """Waits, if others wait, until most of what was sent is through: what lies in the socket has a turn still."""
-        while self._uplink.contended and self._sent - self._taken() > _DRAINED:
-            time.sleep(_DRAIN_PAUSE)
-            self._check_pace()
-
-    def _send_chunk(self, content: Content, offset: int, size: int) -> int:
-        """Sends some bytes of the file, at most `size`; how many."""
-        if not content.still():
-            raise Cut
-        while True:
-            try:
-                sent = os.sendfile(self._sock.fileno(), content.fd, offset, size)
-            except BlockingIOError:
-                self._wait()
-                continue
-            if not sent:  # the file is shorter than it was
-                raise Cut
-            self._sent += sent
-            self._counter.sent(sent)
-            if self._turn is not None:
-                self._turn.moved += sent
-            return sent
 
     def _send_problem(
         self, status: int, error: str, fields: Iterable[tuple[bytes, bytes]] = (), body: bool = True
     ) -> None:
         data = encode(Problem(error))
-        self._begin()
+        self._out.begin()
         head = answer_head(status, (*_JSON, *fields), len(data), self._keep)
-        self._send_bytes(head + data if body else head)
+        self._out.send(head + data if body else head)
 
     def _send(self, request: Request, body: bytes, fields: Iterable[tuple[bytes, bytes]]) -> None:
-        self._begin()
+        self._out.begin()
         head = answer_head(200, fields, len(body), self._keep)
         if request.method == b"HEAD":
-            self._send_bytes(head)
-            return
-        self._send_bytes(head + body)
-        self._counter.sent(len(body))
-
-    def _begin(self) -> None:
-        self._pace = None
-        self._counter.sent(0, requests=1)
-
-    def _send_bytes(self, data: bytes, flags: int = 0) -> None:
-        view = memoryview(data)
-        while view:
-            try:
-                sent = self._sock.send(view, flags)
-            except BlockingIOError:
-                self._wait()
-                continue
-            self._sent += sent
-            view = view[sent:]
-
-    def _wait(self) -> None:
-        """Waits until the socket takes more.
-
-        Raises:
-            Cut: the client reads too slowly. What counts is what its machine acknowledged, not what ours took over.
-        """
-        ready = False
-        if self._pace is None:
-            self._check_pace()
-        while not ready:
-            ready = bool(self._writable.poll(self._limits.stall * 1000 / 8))
-            self._check_pace()
-
-    def _check_pace(self) -> None:
-        """Raises Cut if the client reads too slowly, or crawls and is in others' way."""
-        now, taken = time.monotonic(), self._taken()
-        if self._pace is None:
-            self._pace = Pace(now, taken, self._limits.stall, self._limits.window)
-        if self._pace.too_slow(now, taken) or (self._turn is not None and self._turn.cut):
-            raise Cut
-
-    def _taken(self) -> int:
-        (queued,) = _INT.unpack(fcntl.ioctl(self._sock, termios.TIOCOUTQ, bytes(_INT.size)))
-        return self._sent - int(queued)
+            self._out.send(head)
+        else:
+            self._out.send_body(head, body)
 
     def _linger(self) -> None:
         """Ends the connection so that the client gets the answer: unread bytes would turn the end into a reset."""
@@ -506,11 +349,6 @@ class Connection:
         until = time.monotonic() + _LINGER
         while self._receive(until):
             pass
-
-
-def _broken(head: bytes, error: LocalError | Gone) -> Exception:
-    """The error itself as long as it can still be the answer, because the head was not sent; else the end."""
-    return error if head else Cut()
 
 
 def _name(target: bytes) -> str:

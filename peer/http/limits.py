@@ -1,7 +1,7 @@
 """The routes of the http port for limits.
 
 GET  /v1/limits    {"down", "up"}: bytes a second, 0 for none
-POST /v1/limits    {"down"?, "up"?}: changes those given; the answer is as to GET
+POST /v1/limits    {"down"?, "up"?}: changes those given, if any; the answer is as to GET
 """
 
 from typing import Annotated, Protocol
@@ -61,7 +61,8 @@ def add_limits(app: Flask, limited: Limited) -> None:
             asked = msgspec.json.decode(request.get_data(), type=_Change)
         except msgspec.DecodeError as error:
             raise DataError(
-                f'the body must be {{"down": N, "up": N}}, either left out or 0 for none: {error}'
+                'the body must be {"down": N, "up": N}, in bytes a second, 0 for no limit; '
+                f"either or both may be left out, and stay as they are: {error}"
             ) from None
         except OSError as error:
             raise DataError(f"the body is too long, or broke off: {error}") from None

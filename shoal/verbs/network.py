@@ -9,6 +9,11 @@ from shoal.output import lines, print_columns, print_json, typed
 from shoal.remote import Remote
 from shoal.units import show_size
 
+_SIZES = {
+    f"cache.{name}" for name in ("used", "limit", "free", "min_free", "copies", "partial", "prefetched", "pinned")
+}
+"""What is bytes in a status and does not say so."""
+
 
 class File(msgspec.Struct, frozen=True):
     """One line of a listing. `size` in bytes, `mtime` ISO 8601 UTC; None where it is not known."""
@@ -59,7 +64,7 @@ def status(remote: Remote, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        print_columns([("", ""), *lines(answer)])
+        print_columns([("", ""), *lines(answer, sizes=_SIZES)])
 
 
 @click.command(epilog="Example:  shoal ls data/models")

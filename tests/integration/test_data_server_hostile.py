@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from peer.data import handler
+from peer.data import handler, sending
 from peer.data.handler import Limits
 from shoal.manifest import MIB
 from tests.support.share_fixture import Share, serving
@@ -225,10 +225,11 @@ def test_the_last_part_is_held_back_until_the_file_was_looked_at_again(share, mo
 
     with serving(share) as (port, _):
         ask(port, b"/small")  # what is read once and remembered is now
-        monkeypatch.setattr(handler.os, "pread", change_then_read)
+        monkeypatch.setattr(sending.os, "pread", change_then_read)
         assert ask(port, b"/small")[0] == 410
         status, answer = ask(port, b"/big")
         assert status == 200 and len(answer) < MIB
+        assert answer.count(b"HTTP/1.1 ") == 1, "what happened is not said in the middle of the file"
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""Sets of pieces as numbers, and what peers tell each other of them."""
+"""Sets of pieces as numbers."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peer import bitmap, news
+from peer import bitmap
 from peer.swarm.rarity import Rarity
 from shoal.errors import DataError
 
@@ -55,36 +55,3 @@ def test_counts_are_those_of_the_sets_and_the_rarest_are_the_fewest(found: list[
     asked = data.draw(sets.filter(bool))
     fewest = min(counts[n] for n in asked)
     assert rarity.rarest(number(asked)) == number({n for n in asked if counts[n] == fewest})
-
-
-@given(st.lists(st.sets(st.integers(0, 30_000), max_size=40), max_size=6))
-def test_news_tell_each_piece_once_and_in_the_end_all_of_them(steps: list[set[int]]) -> None:
-    """Whoever hears all that is told knows all pieces, nothing else, and no field is longer than it may be."""
-    here = told = heard = 0
-    for step in steps:
-        here |= number(step)
-        for _ in range(8):
-            value, told = news.have(here, told)
-            if not value:
-                break
-            assert len(value) < 2 * news.MOST
-            fields = {b"shoal-peer": b"a" * 64, b"shoal-have": value}
-            heard |= news.read(fields, 30_001).pieces
-        assert heard & ~here == 0
-    while told != here:
-        value, told = news.have(here, told)
-        heard |= news.read({b"shoal-want": b"0-1", b"shoal-have": value}, 30_001).pieces
-    assert heard == here
-
-
-@given(st.dictionaries(st.sampled_from([b"shoal-peer", b"shoal-want", b"shoal-have", b"shoal-readers"]), st.binary()))
-def test_whatever_is_told_is_read_within_its_bounds(fields: dict[bytes, bytes]) -> None:
-    told = news.read(fields, 100)
-    assert told.pieces.bit_length() <= 100
-    assert told.want[1] <= 100
-    assert len(told.readers) <= news.READERS
-
-
-@pytest.mark.parametrize("value", [b"999999999 gA==", b"101 gA==", b"8 " + b"A" * 1400, b"x gA==", b"0 g"])
-def test_a_bitmap_out_of_bounds_is_not_taken(value: bytes) -> None:
-    assert news.read({b"shoal-peer": b"a" * 64, b"shoal-have": value}, 100).pieces == 0

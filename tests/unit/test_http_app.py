@@ -3,15 +3,28 @@
 import socket
 from typing import Any
 
+import pytest
 from flask.testing import FlaskClient
 from prometheus_client import CollectorRegistry
 
 from peer.http.app import Control, make_app
 from peer.http.guard import Guard
 from peer.http.serve import HttpPort
+from peer.manners import Limits
 from shoal.errors import Busy, Gone, Refused
 
 HOST = {"Host": "127.0.0.1"}
+
+
+class Limited:
+    """What has limits."""
+
+    def __init__(self) -> None:
+        self.limits = Limits(7, 8)
+
+    def change(self, down: int | None, up: int | None) -> Limits:
+        self.limits = Limits(self.limits.down if down is None else down, self.limits.up if up is None else up)
+        return self.limits
 
 
 def ask(why: str = "", forget: Any = None) -> FlaskClient:
@@ -27,8 +40,7 @@ def ask(why: str = "", forget: Any = None) -> FlaskClient:
             raise forget
 
     peers = lambda: [{"name": "b"}]  # noqa: E731
-    limited: Any = None
-    control = Control(lambda: {"name": "a"}, lambda: why, ls, peers, forgetting, CollectorRegistry(), limited)
+    control = Control(lambda: {"name": "a"}, lambda: why, ls, peers, forgetting, CollectorRegistry(), Limited())
     return make_app(control, Guard("127.0.0.1")).test_client()
 
 
@@ -64,6 +76,46 @@ def test_a_bad_body_is_400_and_an_unknown_route_404() -> None:
     assert ask().post("/v1/forget", json={"path": "a"}, headers=HOST).json == {"path": "a"}
     assert ask().get("/nothing", headers=HOST).status_code == 404
     assert ask().get("/v1/forget", headers=HOST).status_code == 405
+
+
+def test_limits_are_changed_one_or_both_or_none() -> None:
+    client = ask()
+    for body, limits in (
+        ({}, {"down": 7, "up": 8}),
+        ({"up": 0}, {"down": 7, "up": 0}),
+        ({"down": 1 << 50}, {"down": 1 << 50, "up": 0}),
+        ({"down": 5, "up": 6}, {"down": 5, "up": 6}),
+        ({"down": None}, {"down": 5, "up": 6}),
+    ):
+        answer = client.post("/v1/limits", json=body, headers=HOST)
+        assert (answer.status_code, answer.json) == (200, limits)
+        assert client.get("/v1/limits", headers=HOST).json == limits
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "truncated"),
+        (b"[]", "Expected `object`"),
+        (b"5", "Expected `object`"),
+        (b'{"up": "5"}', "got `str` - at `$.up`"),
+        (b'{"up": 1.5}', "`$.up`"),
+        (b'{"down": -1}', ">= 0 - at `$.down`"),
+        (b'{"down": 1125899906842625}', "<= 1125899906842624 - at `$.down`"),
+        (b'{"sideways": 1}', "unknown field `sideways`"),
+        (b'{"up": 5, "down": true}', "`$.down`"),
+        (b"\xff", "malformed"),
+    ],
+)
+def test_a_change_of_limits_that_is_none_is_told_what_is_taken(body: bytes, why: str) -> None:
+    client = ask()
+    answer = client.post("/v1/limits", data=body, headers=HOST)
+    assert answer.status_code == 400
+    taken = 'the body must be {"down": N, "up": N}, in bytes a second, 0 for no limit; '
+    taken += "either or both may be left out, and stay as they are: "
+    assert answer.json["error"].startswith(taken)  # type: ignore[index]
+    assert why in answer.json["error"]  # type: ignore[index]
+    assert client.get("/v1/limits", headers=HOST).json == {"down": 7, "up": 8}
 
 
 def test_every_answer_is_hardened_and_a_foreign_host_gets_nothing() -> None:
