@@ -66,14 +66,19 @@ class Prefetch:
 
     def _work(self) -> None:
         opens = -1
-        while True:
+        try:
+            while True:
+                with self._lock:
+                    if opens == self._opens:  # nothing happened since the streaks had no wish
+                        self._working = False
+                        return
+                    opens = self._opens
+                while self._list_one() or self._send_some():
+                    pass
+        except BaseException:  # else nothing would ever be fetched ahead again
             with self._lock:
-                if opens == self._opens:  # nothing happened since the streaks had no wish
-                    self._working = False
-                    return
-                opens = self._opens
-            while self._list_one() or self._send_some():
-                pass
+                self._working = False
+            raise
 
     def _list_one(self) -> bool:
         with self._lock:
