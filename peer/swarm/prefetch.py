@@ -15,7 +15,7 @@ from peer.swarm.commons import Commons
 from peer.swarm.plan import PATIENCE
 from peer.swarm.source import Source, by_cid
 from peer.swarm.streaks import Next, Streaks
-from shoal.errors import Gone, Lied, Refused, RemoteError
+from shoal.errors import Gone, Lied, Misbehaved, Refused, RemoteError
 from shoal.manifest import manifest_of
 from shoal.names import SafePath, printable
 from shoal.wire import Entry, PeerRow
@@ -27,7 +27,7 @@ ORDERS = ("name", "listed")
 FLYING = 4
 """Requests under way at most."""
 OLD = 600.0
-"""Seconds for which a holder that does not know batches is asked for one file at a time."""
+"""Seconds for which a holder that does not know batches, or answers with none, is asked for one file at a time."""
 log = logging.getLogger(__name__)
 
 
@@ -145,6 +145,9 @@ class Prefetch:
                     self._fetch_together(row, source, left)
                 except (Gone, Refused):
                     self._old[row.id] = began + OLD
+                except Misbehaved as error:  # which of the files is to blame is not known: none is
+                    self._old[row.id] = began + OLD
+                    log.warning("%s: %s; asked for one file at a time", printable(row.name), error)
             if left:
                 self._fetch_singly(row, source, left)
         except RemoteError as error:
