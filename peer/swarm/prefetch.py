@@ -120,7 +120,7 @@ class Prefetch:
             if key not in known:
                 rows = commons.find(file.path, entry, False)
                 known[key] = [row for row in rows if row.url and not row.seed]
-            rows = [row for row in known[key] if commons.bench.until(row.id, entry.cid) <= now]
+            rows = [row for row in known[key] if self._is_asked(row, entry.cid, now)]
             if not rows or not self._is_cold(entry.cid) or not commons.ahead.expect(entry.cid):
                 self._give_back(file)
                 continue
@@ -128,6 +128,10 @@ class Prefetch:
             load[row.id] = load.get(row.id, 0.0) + file.size / self._speeds.get(row.id, best)
             shares.setdefault(row.id, (row, []))[1].append(file)
         return list(shares.values())
+
+    def _is_asked(self, row: PeerRow, cid: str, now: float) -> bool:
+        """Whether a holder is asked before it has to be. No liar is: what it sends is taken from no budget."""
+        return self._commons.bench.until(row.id, cid) <= now and not self._commons.bench.doubted(row.id, now)
 
     def _is_cold(self, cid: str) -> bool:
         return self._commons.memory.get(cid, 0) is None and cid not in self._commons.condemned
