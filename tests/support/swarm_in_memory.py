@@ -88,8 +88,8 @@ class Holder:
         self.names: dict[str, bytes] = {}
         self.only: dict[str, set[int]] = {}
         """Of contents in here, it has only these pieces."""
-        self.old = False
-        """It does not know requests for several contents."""
+        self.old = 0
+        """The status that it answers requests for several contents with, if it does not know them."""
         self.says: dict[bytes, bytes] = {}
         """Fields of each answer's head."""
 
@@ -123,8 +123,8 @@ class Holder:
             self.faults = Faults()
         if faults.status:
             return Answer(faults.status, b"", None, faults)
-        if target.startswith(batch.PREFIX) and not self.old:
-            return self._several(batch.cids_of(target.removeprefix(batch.PREFIX)), faults)
+        if target.startswith(batch.PREFIX):
+            return Answer(self.old, b"", None, faults) if self.old else self._several(target, faults)
         found = self._find(target, first, end)
         if found is None:
             return Answer(404, b"", None, faults)
@@ -142,7 +142,8 @@ class Holder:
             body = bytes(spoilt)
         return Answer(206, _spoil(body, faults), (first, end, len(found)), faults)
 
-    def _several(self, cids: list[str] | None, faults: Faults) -> Answer:
+    def _several(self, target: str, faults: Faults) -> Answer:
+        cids = batch.cids_of(target.removeprefix(batch.PREFIX))
         if cids is None:
             return Answer(400, b"", None, faults)
         given: list[bytes | None] = []
