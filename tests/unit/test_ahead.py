@@ -102,9 +102,9 @@ def test_one_on_its_way_is_waited_for_until_it_comes_or_fails() -> None:
     taken: dict[str, object] = {}
 
     def take(cid: str) -> None:
-        taken[cid] = shelf.ahead.take(cid, 60)
+        taken[cid] = shelf.ahead.take(cid, 15)
 
-    readers = [threading.Thread(target=take, args=(manifest.cid,)) for manifest in (one, other)]
+    readers = [threading.Thread(target=take, args=(manifest.cid,), daemon=True) for manifest in (one, other)]
     for reader in readers:
         reader.start()
     until(lambda: len(shelf.ahead._changed._waiters) == 2, 5, "both wait")  # type: ignore[attr-defined]
