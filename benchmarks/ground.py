@@ -76,7 +76,8 @@ def prepare(sizes: Sizes) -> Iterator[Ground]:
         owner = cluster.peer("owner", local=source)
         ground = Ground(cluster, sizes, web, tracker, owner)
         expected = sizes.small + sizes.listed + 2
-        until(lambda: tracker.get("/v1/peers")["peers"][0]["files"] >= expected, 300, "all files are listed", 0.5)
+        listed = lambda: sum(peer["files"] for peer in tracker.get("/v1/peers")["peers"])  # noqa: E731
+        until(lambda: listed() >= expected, 300, "all files are listed", 0.5)
         yield ground
 
 

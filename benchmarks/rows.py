@@ -180,6 +180,28 @@ def traffic(ground: Ground) -> list[Line]:
     ]
 
 
+def waste(ground: Ground) -> list[Line]:
+    """Of all that is fetched while small files are read, the share that came ahead and that nobody opened."""
+    names = ground.small_files()
+    ways = {
+        "all in order": names,
+        "every third": names[::3],
+        "20 at random": random.Random(1).sample(names, 20),
+    }
+    lines = []
+    for way, chosen in ways.items():
+        with ground.reader() as peer:
+            work.read_each(peer.mount / name for name in chosen)
+            time.sleep(1)  # what was asked for ahead has arrived by then
+            moved = peer.status()["transfers"]
+        ahead = moved["fetched_ahead_bytes"]
+        wasted = ahead - moved["used_ahead_bytes"]
+        share = 100 * wasted / sum(moved["fetched_bytes"].values())
+        text, note = f"small files, {way}: fetched and never opened", f"{wasted >> 10:,} of {ahead >> 10:,} KiB ahead"
+        lines.append(Line(text, "%", [share], bar=20, at_most=True, note=note))
+    return lines
+
+
 def freshness(ground: Ground) -> list[Line]:
     """A new file's way into everybody's mount, and a changed one's."""
     times, changed = [], []
@@ -247,5 +269,5 @@ def _lines(text: str, unit: str, got: dict[str, list[float]], bars: dict[str, fl
 
 
 ROWS: dict[str, Callable[[Ground], list[Line]]] = {
-    row.__name__: row for row in (sequential, at_random, small_files, listing, traffic, freshness, memory, idle)
+    row.__name__: row for row in (sequential, at_random, small_files, listing, traffic, waste, freshness, memory, idle)
 }

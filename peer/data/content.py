@@ -5,6 +5,7 @@ opened beneath the share's root.
 """
 
 import base64
+import logging
 import os
 import sqlite3
 import threading
@@ -28,6 +29,7 @@ _LINES = 256
 """Bytes that hold all lines of a manifest before the pieces' hashes."""
 _DIGESTS = 16384
 """How many contents' SHA-256 are remembered: some 3 MB."""
+log = logging.getLogger(__name__)
 
 
 class NotHere(Exception):
@@ -170,7 +172,7 @@ class Contents:
     def several(self, cids: Sequence[str], longest: int, most: int) -> list[bytes | None]:
         """The bytes of these contents, as far as they are whole here, each has at most `longest`, all at most `most`.
 
-        None for what is not; that one is not here, or changed, is no error.
+        None for what is not; that one is not here, changed, or cannot be read, is no error.
         """
         with _errors():
             _, files = self._share()
@@ -220,12 +222,15 @@ class Contents:
 
 
 def _read(found: OpenFile, most: int) -> bytes | None:
-    """All of a file of at most so many bytes, if it did not change until it was read; closes it."""
+    """All of a file of at most so many bytes, if it can be read and did not change until it was; closes it."""
     try:
         if found.row.size > most:
             return None
         data = os.pread(found.fd, found.row.size, 0)
         return data if len(data) == found.row.size and found.still() else None
+    except OSError as error:  # its disk is broken there: the others are given all the same
+        log.debug("a file of a batch cannot be read: %s", error)
+        return None
     finally:
         os.close(found.fd)
 

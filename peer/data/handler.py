@@ -231,7 +231,8 @@ class Connection:
 
     def _send_several(self, request: Request, cids: list[str] | None) -> None:
         if cids is None:
-            self._send_problem(400, f"at most {batch.MOST_FILES} content ids, with commas between them, are taken")
+            error = f"at most {batch.MOST_FILES} content ids, with commas between them, are taken"
+            self._send_problem(400, error, body=request.method != b"HEAD")
             return
         if not _BATCHES.acquire(timeout=_PATIENCE):
             raise Busy("many batches are under way")

@@ -15,7 +15,7 @@ from peer.swarm.commons import Commons
 from peer.swarm.plan import PATIENCE
 from peer.swarm.source import Source, by_cid
 from peer.swarm.streaks import Next, Streaks
-from shoal.errors import Gone, Lied, Refused, RemoteError
+from shoal.errors import Gone, Lied, Misbehaved, Refused, RemoteError
 from shoal.manifest import manifest_of
 from shoal.names import SafePath, printable
 from shoal.wire import Entry, PeerRow
@@ -27,7 +27,7 @@ ORDERS = ("name", "listed")
 FLYING = 4
 """Requests under way at most."""
 OLD = 600.0
-"""Seconds for which a holder that does not know batches is asked for one file at a time."""
+"""Seconds for which a holder that does not know batches, or answers with none, is asked for one file at a time."""
 log = logging.getLogger(__name__)
 
 
@@ -66,14 +66,19 @@ class Prefetch:
 
     def _work(self) -> None:
         opens = -1
-        while True:
+        try:
+            while True:
+                with self._lock:
+                    if opens == self._opens:  # nothing happened since the streaks had no wish
+                        self._working = False
+                        return
+                    opens = self._opens
+                while self._list_one() or self._send_some():
+                    pass
+        except BaseException:  # else nothing would ever be fetched ahead again
             with self._lock:
-                if opens == self._opens:  # nothing happened since the streaks had no wish
-                    self._working = False
-                    return
-                opens = self._opens
-            while self._list_one() or self._send_some():
-                pass
+                self._working = False
+            raise
 
     def _list_one(self) -> bool:
         with self._lock:
@@ -115,7 +120,7 @@ class Prefetch:
             if key not in known:
                 rows = commons.find(file.path, entry, False)
                 known[key] = [row for row in rows if row.url and not row.seed]
-            rows = [row for row in known[key] if commons.bench.until(row.id, entry.cid) <= now]
+            rows = [row for row in known[key] if self._is_asked(row, entry.cid, now)]
             if not rows or not self._is_cold(entry.cid) or not commons.ahead.expect(entry.cid):
                 self._give_back(file)
                 continue
@@ -123,6 +128,10 @@ class Prefetch:
             load[row.id] = load.get(row.id, 0.0) + file.size / self._speeds.get(row.id, best)
             shares.setdefault(row.id, (row, []))[1].append(file)
         return list(shares.values())
+
+    def _is_asked(self, row: PeerRow, cid: str, now: float) -> bool:
+        """Whether a holder is asked before it has to be. No liar is: what it sends is taken from no budget."""
+        return self._commons.bench.until(row.id, cid) <= now and not self._commons.bench.doubted(row.id, now)
 
     def _is_cold(self, cid: str) -> bool:
         return self._commons.memory.get(cid, 0) is None and cid not in self._commons.condemned
@@ -140,6 +149,9 @@ class Prefetch:
                     self._fetch_together(row, source, left)
                 except (Gone, Refused):
                     self._old[row.id] = began + OLD
+                except Misbehaved as error:  # which of the files is to blame is not known: none is
+                    self._old[row.id] = began + OLD
+                    log.warning("%s: %s; asked for one file at a time", printable(row.name), error)
             if left:
                 self._fetch_singly(row, source, left)
         except RemoteError as error:

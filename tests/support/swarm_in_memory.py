@@ -8,12 +8,13 @@ import contextlib
 import socketserver
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
 from peer import bitmap
+from peer.swarm import batch
 from peer.swarm.config import SwarmConfig
 from shoal.errors import Busy, Gone, Misbehaved, Refused, Unreachable
 from shoal.manifest import Manifest, manifest_of
@@ -61,6 +62,8 @@ class Faults:
     """Does not say how long its answer is."""
     whole_always: bool = False
     """Ignores Range."""
+    several: Callable[[bytes], bytes] | None = None
+    """What it makes of an answer with several contents."""
     once: bool = False
     """All faults are over after the first answer that had one."""
 
@@ -85,6 +88,8 @@ class Holder:
         self.names: dict[str, bytes] = {}
         self.only: dict[str, set[int]] = {}
         """Of contents in here, it has only these pieces."""
+        self.old = 0
+        """The status that it answers requests for several contents with, if it does not know them."""
         self.says: dict[bytes, bytes] = {}
         """Fields of each answer's head."""
 
@@ -118,6 +123,8 @@ class Holder:
             self.faults = Faults()
         if faults.status:
             return Answer(faults.status, b"", None, faults)
+        if target.startswith(batch.PREFIX):
+            return Answer(self.old, b"", None, faults) if self.old else self._several(target, faults)
         found = self._find(target, first, end)
         if found is None:
             return Answer(404, b"", None, faults)
@@ -134,6 +141,19 @@ class Holder:
                     spoilt[number * piece - first] ^= 1
             body = bytes(spoilt)
         return Answer(206, _spoil(body, faults), (first, end, len(found)), faults)
+
+    def _several(self, target: str, faults: Faults) -> Answer:
+        cids = batch.cids_of(target.removeprefix(batch.PREFIX))
+        if cids is None:
+            return Answer(400, b"", None, faults)
+        given: list[bytes | None] = []
+        left = batch.MOST_BYTES
+        for cid in cids:
+            data = self.files[cid][1] if cid in self.files and cid not in self.only else None
+            given.append(data if data is not None and len(data) <= min(batch.LONGEST, left) else None)
+            left -= len(given[-1] or b"")
+        body = batch.table_of(given) + b"".join([data for data in given if data])
+        return Answer(200, _spoil(faults.several(body) if faults.several else body, faults), None, faults)
 
     def _find(self, target: str, first: int | None, end: int | None) -> bytes | None:
         for name, data in self.names.items():

@@ -52,6 +52,14 @@ def test_without_options_the_http_port_is_loopback_s_and_closed(
     assert (config.open, config.token, config.allowed_hosts) == (False, "", ())
 
 
+def test_small_files_are_fetched_ahead_unless_it_is_told_not_to(
+    places: tuple[Path, Path], ran: list[PeerConfig]
+) -> None:
+    run("t:1", *places)
+    run("t:1", *places, "--no-prefetch")
+    assert [config.prefetch for config in ran] == [True, False]
+
+
 @pytest.mark.parametrize("mount", ["", ".", "inner", "inner/deep", ".."])
 def test_a_mount_in_the_share_or_around_it_is_refused_before_anything_is_made(
     places: tuple[Path, Path], ran: list[PeerConfig], mount: str
