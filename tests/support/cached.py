@@ -19,6 +19,18 @@ def shoal(peer: Peer, *words: str) -> tuple[int, Any]:
     return done.returncode, json.loads(done.stdout) if done.stdout.strip() else None
 
 
+def said(peer: Peer, *words: str) -> tuple[int, str, str]:
+    """(exit code, what it said, its errors) of the `shoal` command for a peer, as a person sees them."""
+    command = [SHOAL, "--peer", peer.http, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def fetch(peer: Peer, *paths: str) -> None:
+    """Has a peer keep copies of these files and folders."""
+    until(lambda: said(peer, "warm", *paths)[0] == 0, 30, f"{peer.name} keeps {paths}")
+
+
 def settled(tracker: Tracker) -> None:
     """Waits until the tracker says that what is missing from its catalogue is gone."""
     until(lambda: not tracker.get("/healthz")["settling"], 30, "the tracker's catalogue is settled")
