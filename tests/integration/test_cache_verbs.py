@@ -120,6 +120,12 @@ def test_pins_are_said_counted_and_taken_back(net: Net) -> None:
     assert failed(net, "unpin", "e/f") == (4, "", "404: not pinned: e/f")
     assert failed(net, "unpin", "nowhere") == (4, "", "404: not pinned: nowhere")
     assert shoal(net.ben, "du")[1]["pinned"] == {"files": 0, "bytes": 0}
+    assert said(net.ben, "pin", "e") == (0, "pinned: e\n", "")
+    assert said(net.ben, "pin", "/") == (0, "pinned: everything\n", "")
+    assert shoal(net.ben, "du")[1]["pinned"]["files"] == 4
+    assert said(net.ben, "unpin", "/") == (0, "not pinned any more: everything\n", "")
+    told = shoal(net.ben, "du")[1]
+    assert (told["pins"], told["pinned"]["files"]) == ([], 0), "those beneath as well"
     assert said(net.ben, "evict", "d/two")[0] == 0
 
 
