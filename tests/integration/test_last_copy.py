@@ -3,17 +3,13 @@
 What stands before it: the tracker says yes to one of them only, and who was told yes asks the other one itself.
 """
 
-import os
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from tests.support.cached import asking, fetch, holders, outcomes, outcomes_of, settled
 from tests.support.cluster import Cluster, Peer, Tracker
-from tests.support.faults import content, helpers, share
+from tests.support.faults import content, helpers, share, stopped
 from tests.support.patience import until
 
 pytestmark = [pytest.mark.real, pytest.mark.mount]
@@ -48,16 +44,6 @@ class Net:
 @pytest.fixture(scope="module")
 def net(shared_cluster: Cluster) -> Net:
     return Net(shared_cluster)
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """A process does nothing inside the block."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 def evict(peer: Peer, path: str) -> str:
