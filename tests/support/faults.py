@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -98,12 +98,13 @@ def helpers(peer: Peer) -> dict[str, int]:
 
 @contextmanager
 def stopped(pid: int) -> Iterator[None]:
-    """A process does nothing inside the block."""
+    """A process does nothing inside the block, in which it may be killed."""
     os.kill(pid, signal.SIGSTOP)
     try:
         yield
     finally:
-        os.kill(pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def told(peer: Peer, path: str, name: str) -> str:
