@@ -131,9 +131,9 @@ def test_all_that_reads_for_a_scrub_has_the_lowest_priority(net: Net) -> None:
         job = f"/v1/jobs/{ask(net.ben, '/v1/scrub', 'POST', {'path': ''})['job']}"
         until(lambda: readers.look() or ask(net.ben, job)["done"], 60, "it ends", every=0.001)
         assert ask(net.ben, job)["pieces"] >= 60
-        return bool(readers.of("peer.share.scanner", HOLE // 2) and readers.of("peer", 8 * MIB))
+        return bool(readers.of("peer.share.scanner", HOLE // 2) and readers.of("peer", 4 * MIB))
 
     until(both_were_at_work, 60, "they were seen at work")
-    found = [*readers.of("peer.share.scanner", 8 * MIB), *readers.of("peer", 8 * MIB)]
+    found = [*readers.of("peer.share.scanner", 4 * MIB), *readers.of("peer", 4 * MIB)]
     assert all(reading.gives_way for reading in found), found
-    assert not readers.of("peer.data.server", 8 * MIB)
+    assert not readers.of("peer.data.server", 4 * MIB)
