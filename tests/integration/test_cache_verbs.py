@@ -35,9 +35,10 @@ class Net:
         knows_all(self.ben)
 
     def all_here(self) -> None:
-        fetch(self.ben, "")
-        wanted = {path: {"anna", "ben"} for path in FILES} | {"mine": {"ben"}, "last": {"ben"}}
-        until(lambda: all(wanted[path] <= set(who) for path, who in holders(self.tracker).items()), 15, "all is told")
+        """Ben has copies of all again."""
+        if not all((self.ben.local / path).exists() for path in FILES):
+            fetch(self.ben, "")
+        until(lambda: all("ben" in who for who in holders(self.tracker).values()), 15, "all is told")
 
 
 @pytest.fixture(scope="module")

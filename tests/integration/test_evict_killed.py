@@ -46,9 +46,14 @@ class Net:
         return self.ben, self.cleo
 
     def ready(self, peer: Peer) -> None:
-        """Waits until the peer knows of all files, and until copies may be given up."""
+        """Waits until the peer knows of all files, and has looked through its share."""
         until(lambda: peer.status()["network"]["files"] >= len(FILES), 15, "all files are listed")
         until(lambda: peer.status()["share"]["scan"]["done"], 15, "the scan is done")
+
+    def one_more(self) -> None:
+        """Ben has a copy of `one`, and may be told to give it up."""
+        fetch(self.ben, "one")
+        until(lambda: "one" in self.listed(self.ben) and serves(self.ben, "one"), 10, "Ben has it too")
         settled(self.tracker)
 
     def crash(self, peer: Peer) -> None:
@@ -117,8 +122,7 @@ def net(shared_cluster: Cluster) -> Net:
 
 
 def test_killed_while_another_is_asked_it_is_a_copy_again(net: Net) -> None:
-    fetch(net.ben, "one")
-    until(lambda: "one" in net.listed(net.ben) and serves(net.ben, "one"), 10, "Ben has it too")
+    net.one_more()
     with stopped(helpers(net.anna)["peer.data.server"]):
         begun = asking(net.ben, "evict", "one")
         until(lambda: not serves(net.ben, "one"), 15, "it is hidden")
@@ -130,8 +134,7 @@ def test_killed_while_another_is_asked_it_is_a_copy_again(net: Net) -> None:
 
 def test_killed_when_the_tracker_has_said_yes_it_is_listed_again(net: Net) -> None:
     """It was delisted before it was hidden: index and list are not the same."""
-    fetch(net.ben, "one")
-    until(lambda: "one" in net.listed(net.ben), 10, "Ben has it too")
+    net.one_more()
     with stopped(helpers(net.ben)["peer.share.scanner"]):
         begun = asking(net.ben, "evict", "one")
         until(lambda: "one" not in net.listed(net.ben), 15, "the tracker said yes")

@@ -13,7 +13,7 @@ from tests.support.faults import content, helpers, share, stopped
 from tests.support.patience import until
 
 pytestmark = [pytest.mark.real, pytest.mark.mount]
-ROUNDS = [f"r/{number}" for number in range(4)]
+ROUNDS = [f"r/{number}" for number in range(3)]
 SILENT, ENDED = "silent", "ended"
 SIZE = 300_000
 
