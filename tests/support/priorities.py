@@ -31,12 +31,14 @@ def gives_way(thread: int) -> bool:
 
 @dataclass
 class Reading:
-    """A thread that reads: so many bytes since it was first looked at; whether it gave way whenever it was."""
+    """A thread that reads: so many bytes since it was first looked at, and whether it gave way each time."""
 
     process: str
     began: int
     read: int = 0
-    gives_way: bool = True
+    gives_way: bool | None = None
+    """None: it was not looked at in the midst of its reading yet."""
+    looked: bool | None = None
 
 
 class Readers:
@@ -47,19 +49,23 @@ class Readers:
         self._seen: dict[int, Reading] = {}
 
     def look(self) -> None:
-        """Looks at all threads."""
+        """Looks at all threads. What is seen counts if it read before and after: it is not just beginning or ending."""
         for process, thread, count in self._counts():
             known = self._seen.setdefault(thread, Reading(process, count))
-            if count > known.began + known.read:
-                known.read = count - known.began
+            reads = count > known.began + known.read
+            if reads and known.looked is not None:
+                known.gives_way = known.looked and known.gives_way is not False
+            known.read, known.looked = count - known.began, None
+            if reads:
                 try:
-                    known.gives_way &= gives_way(thread)
+                    known.looked = gives_way(thread)
                 except ProcessLookupError:  # it ended just now
                     continue
 
     def of(self, process: str, least: int) -> list[Reading]:
-        """Those of a process that read so many bytes at least."""
-        return [found for found in self._seen.values() if found.process == process and found.read >= least]
+        """Those of a process that read so many bytes at least, and were seen at it."""
+        seen = [found for found in self._seen.values() if found.gives_way is not None]
+        return [found for found in seen if found.process == process and found.read >= least]
 
     def _counts(self) -> Iterator[tuple[str, int, int]]:
         for process, pid in self._processes.items():
