@@ -15,12 +15,15 @@ import logging
 import os
 import platform
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30}
 _WHO_PROCESS, _NONE, _IDLE = 1, 0, 3 << 13
 _NICE = 19
+REST, LONGEST = 2.0, 0.1
+"""Seconds of rest for each in which a thread waited for a CPU; and at most at a time."""
 _libc = ctypes.CDLL(None, use_errno=True)
 log = logging.getLogger(__name__)
 _said = threading.Event()
@@ -43,6 +46,42 @@ def idle_disk() -> Iterator[None]:
         yield
     finally:
         _set_disk(_NONE)
+
+
+class Patience:
+    """Rests of a thread that gives way, while others want its CPU: `rest` after each bit of work.
+
+    A nice value counts within a session, or a control group, only: Linux shares the CPUs evenly between those (see
+    autogroup in sched(7)). A peer's thread at nice 19 takes half of a CPU that a program of another session would use.
+    So a thread that had to wait for its CPU leaves it for longer than it waited.
+
+    Threading: all of it belongs to the thread that made it.
+    """
+
+    def __init__(self) -> None:
+        self._waited = _waited()
+
+    def rest(self) -> float:
+        """Rests if it had to wait since the last time; for how many seconds."""
+        before, self._waited = self._waited, _waited()
+        pause = min(LONGEST, REST * (self._waited - before))
+        if pause < REST * _SHORT:
+            return 0.0
+        time.sleep(pause)
+        return pause
+
+
+_SHORT = 0.0002
+"""Seconds that are waited for a CPU now and then also when nobody else is there."""
+
+
+def _waited() -> float:
+    """Seconds for which the calling thread waited for a CPU since it began; 0 if that is not told."""
+    try:
+        with open("/proc/thread-self/schedstat", "rb", buffering=0) as file:
+            return int((file.read() or b"").split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
 
 
 def _set_disk(priority: int) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from peer.share.pins import covers
-from peer.share.rows import COLUMNS, SCHEMA, IndexReader, Row, row_of
+from peer.share.rows import COLUMNS, SCHEMA, IndexReader, Row, beneath, row_of
 from shoal.errors import LocalError
 from shoal.manifest import Manifest
 from shoal.wire import Digest
@@ -183,8 +183,8 @@ class Index(IndexReader):
                 if pinned:
                     self._db.execute("INSERT OR IGNORE INTO pins (path) VALUES (?)", (path,))
                 else:
-                    end = (path, path + "/", path + "0")  # "0" follows "/"
-                    self._db.execute("DELETE FROM pins WHERE path = ? OR (path > ? AND path < ?)", end)
+                    where, values = beneath(path)
+                    self._db.execute(f"DELETE FROM pins WHERE {where}", values)
             except sqlite3.OperationalError as error:
                 raise LocalError(f"the index cannot be written: {error}") from error
             self._pins = frozenset(path for (path,) in self._db.execute("SELECT path FROM pins"))
@@ -195,8 +195,8 @@ class Index(IndexReader):
         paths = {row.path for row in self._rows("pinned = 1") if not covers(self._pins, row.path)}
         for pin in self._pins:
             kinds = ", ".join(f"'{kind}'" for kind in _PINNED)
-            where = f"pinned = 0 AND kind IN ({kinds}) AND (path = ? OR (path > ? AND path < ?))"
-            paths |= {row.path for row in self._rows(where, pin, pin + "/", pin + "0")}
+            where, values = beneath(pin)
+            paths |= {row.path for row in self._rows(f"pinned = 0 AND kind IN ({kinds}) AND {where}", *values)}
         todo = sorted(paths)
         while todo:
             batch, todo = todo[:PAGE], todo[PAGE:]

@@ -158,14 +158,14 @@ class IndexReader:
 
     def kept(self, path: str, cid: str, prefix: str, limit: int) -> list[Row]:
         """The next rows after (path, cid), by that, that are files on this disk at and beneath `prefix` ("": all)."""
-        where, values = _beneath(prefix)
+        where, values = beneath(prefix)
         return self._rows(
             f"(path, cid) > (?, ?) AND {_KEPT} AND {where} ORDER BY path, cid LIMIT ?", path, cid, *values, limit
         )
 
     def weight(self, prefix: str) -> tuple[int, int]:
         """(number, bytes) of the files on this disk at and beneath `prefix` ("": all)."""
-        where, values = _beneath(prefix)
+        where, values = beneath(prefix)
         query = f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM rows WHERE {_KEPT} AND {where}"
         with self._lock:
             count, size = self._db.execute(query, values).fetchone()
@@ -231,13 +231,13 @@ class IndexReader:
 
 def _files(path: str, cid: str) -> tuple[str, list[object]]:
     """A condition for files at and beneath a path, of one content if that is given, and its values."""
-    where, values = _beneath(path)
+    where, values = beneath(path)
     where = f"kind IN ('own', 'copy', 'partial') AND sha1 != '' AND {where}"
     return (f"{where} AND cid = ?", [*values, cid]) if cid else (where, [*values])
 
 
-def _beneath(prefix: str) -> tuple[str, tuple[str, ...]]:
-    """A condition for paths at and beneath a prefix, and its values."""
+def beneath(prefix: str) -> tuple[str, tuple[str, ...]]:
+    """A condition for paths at and beneath a prefix ("": all), and its values."""
     if not prefix:
         return "1", ()
     return "(path = ? OR (path > ? AND path < ?))", (prefix, prefix + "/", prefix + "0")  # "0" follows "/"

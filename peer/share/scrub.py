@@ -1,6 +1,6 @@
 """The scrub: what is kept is read again, all of it in a given time, and found rotten before somebody needs it.
 
-One thread reads, and gives way to everything. What was asked for by `Scrub` goes first, without rest; else the pass
+One thread reads, and gives way to everything. What was asked for by `Scrub` goes first, at full speed; else the pass
 goes on that runs by itself, in the pace of `rounds`. What is wrong is acted upon by the keeper's thread (`rotten`),
 so that no lock of the index is held by who may wait for the CPU.
 
@@ -19,7 +19,7 @@ import msgspec
 from peer.beneath import Beneath
 from peer.layout import Layout
 from peer.messages import EndScrub, Message, Scrub, Scrubbed, Scrubbing
-from peer.priority import give_way
+from peer.priority import Patience, give_way
 from peer.share.check import Check, Disk
 from peer.share.index import Index
 from peer.share.rounds import COST, Round, rest, wait
@@ -76,6 +76,7 @@ class Scrubber:
         self._round = _round_of(index.noted(NOTE), clock())
         self._index: IndexReader
         self._disk: Disk
+        self._patience: Patience
         self._asked: deque[Scrub] = deque()
         self._over: set[str] = set()
         self._page: deque[Row] = deque()
@@ -112,12 +113,14 @@ class Scrubber:
     def _run(self) -> None:
         give_way()
         self._index, self._disk = IndexReader(self._layout.index), Disk()  # both of this thread alone
+        self._patience = Patience()
         try:
             while not self._stopping:
                 if self._asked:
                     self._do(self._asked.popleft())
                     continue
                 pause = self._go_on() if self._every else _LONG
+                self._patience.rest()
                 if pause > OPEN_FOR:
                     self._close()
                 if pause:
@@ -142,6 +145,7 @@ class Scrubber:
                 self._bytes += size
                 if check.verdict:
                     break
+                self._patience.rest()
                 if time.monotonic() - said > SAY_EVERY:
                     said = time.monotonic()
                     self._say(Scrubbing(asked.job, files, files_total, read, bytes_total, changed, False))

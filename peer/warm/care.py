@@ -17,7 +17,7 @@ from peer.catalogue.catalogue import Catalogue
 from peer.catalogue.tree import File
 from peer.layout import Layout
 from peer.messages import EndScrub, Kept, Rotten, Scrub, Scrubbed, Scrubbing
-from peer.priority import give_way
+from peer.priority import Patience, give_way
 from peer.share.check import Disk
 from peer.share.rounds import rest
 from peer.share.rows import IndexReader
@@ -306,7 +306,7 @@ class Care:
 
     def _recheck(self, job: ScrubJob | None) -> None:
         give_way()
-        disk = Disk()
+        disk, patience = Disk(), Patience()
         for cid in self._downloads(job.path if job else ""):
             rotten = []
             began, before = time.monotonic(), 0
@@ -319,6 +319,7 @@ class Care:
                         job.pieces, job.piece_bytes = job.pieces + 1, job.piece_bytes + size
                     if number is not None:
                         rotten.append(number)
+                    patience.rest()
                     pause = 0.0 if job else rest(before, time.monotonic() - began)
                     if self._closing.wait(pause) or (job is not None and job.cancelled.is_set()):
                         return

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from shoal.asking import network_path, verb
-from shoal.errors import Busy, ShoalError
+from shoal.errors import ShoalError
 from shoal.names import printable
 from shoal.output import print_columns, print_json, typed
 from shoal.remote import Remote
@@ -90,16 +90,18 @@ def unpin(remote: Remote, as_json: bool, path: str) -> None:
 def evict(remote: Remote, as_json: bool, paths: tuple[str, ...]) -> None:
     """Give up the copies kept here of files and folders; never the last copy, nor your own files."""
     found: list[dict[str, Any]] = []
-    failure: ShoalError | None = None
+    failures: list[ShoalError] = []
     for path in paths:
         try:
             found += _pages(remote, "/v1/evict", {"path": network_path(path)})["results"]
         except ShoalError as error:  # the others are still to be done
-            failure = failure or error
-            click.echo(f"shoal: {printable(str(error))}", err=True)
-    _tell({"results": found}, as_json)
-    if failure is not None:
-        raise failure
+            failures.append(error)
+    code = _tell({"results": found}, as_json) if found or as_json else 0
+    for failure in failures[1:]:
+        click.echo(f"shoal: {printable(str(failure))}", err=True)
+    if failures:
+        raise failures[0]
+    sys.exit(code)
 
 
 @click.command(epilog="Example:  shoal free --keep 2")
@@ -107,7 +109,7 @@ def evict(remote: Remote, as_json: bool, paths: tuple[str, ...]) -> None:
 @verb
 def free(remote: Remote, as_json: bool, keep: int) -> None:
     """Give up the copies that at least so many others have."""
-    _tell(_pages(remote, "/v1/free", {"keep": keep}), as_json)
+    sys.exit(_tell(_pages(remote, "/v1/free", {"keep": keep}), as_json))
 
 
 @click.command(epilog="Example:  shoal du data")
@@ -146,22 +148,19 @@ def _say(answer: dict[str, Any], as_json: bool, what: str) -> None:
         click.echo(f"{what}: {printable(str(answer.get('path', '')) or 'everything')}")
 
 
-def _tell(answer: dict[str, Any], as_json: bool) -> None:
-    """Says what became of each; exits 1 if one could not go, 5 if it may yet.
-
-    Raises:
-        Busy: trying again may help.
-    """
+def _tell(answer: dict[str, Any], as_json: bool) -> int:
+    """Says what became of each, what stays among the errors; the exit code: 1 if one could not go, 5 if it may yet."""
     told = typed(answer, Results)
+    stay = [result for result in told.results if result.outcome not in _GOOD]
     if as_json:
         print_json(answer)
     else:
         for result in told.results:
-            click.echo(f"{printable(result.path)}: {_SAID.get(result.outcome, printable(result.outcome))}")
+            line = f"{printable(result.path)}: {_SAID.get(result.outcome, printable(result.outcome))}"
+            click.echo(f"shoal: {line}" if result in stay else line, err=result in stay)
         gone = [result.bytes for result in told.results if result.outcome == "evicted"]
-        click.echo(f"given up: {len(gone)} files, {show_size(sum(gone))}")
-    stay = [result for result in told.results if result.outcome not in _GOOD]
-    if any(result.outcome not in _AGAIN for result in stay):
-        sys.exit(1)
-    if stay:
-        raise Busy(f"{len(stay)} could not be given up now; try again")
+        if gone or not stay:
+            click.echo(f"given up: {len(gone)} files, {show_size(sum(gone))}")
+    if not stay:
+        return 0
+    return 5 if all(result.outcome in _AGAIN for result in stay) else 1

@@ -19,6 +19,30 @@ def shoal(peer: Peer, *words: str) -> tuple[int, Any]:
     return done.returncode, json.loads(done.stdout) if done.stdout.strip() else None
 
 
+def said(peer: Peer, *words: str) -> tuple[int, str, str]:
+    """(exit code, what it said, its errors) of the `shoal` command for a peer, as a person sees them."""
+    command = [SHOAL, "--peer", peer.http, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+def asking(peer: Peer, *words: str) -> subprocess.Popen[bytes]:
+    """The `shoal` command for a peer, begun; `outcomes_of` waits for its end."""
+    command = [SHOAL, "--peer", peer.http, "--json", *words]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def outcomes_of(begun: subprocess.Popen[bytes]) -> dict[str, str]:
+    """What became of each path by the `shoal evict` that was begun; {} if its peer went meanwhile."""
+    out, _ = begun.communicate(timeout=60)
+    return {result["path"]: result["outcome"] for result in json.loads(out)["results"]} if out.strip() else {}
+
+
+def fetch(peer: Peer, *paths: str) -> None:
+    """Has a peer keep copies of these files and folders."""
+    until(lambda: said(peer, "warm", *paths)[0] == 0, 30, f"{peer.name} keeps {paths}")
+
+
 def settled(tracker: Tracker) -> None:
     """Waits until the tracker says that what is missing from its catalogue is gone."""
     until(lambda: not tracker.get("/healthz")["settling"], 30, "the tracker's catalogue is settled")

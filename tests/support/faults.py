@@ -3,10 +3,12 @@
 import errno
 import os
 import random
+import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -92,6 +94,17 @@ def helpers(peer: Peer) -> dict[str, int]:
         if parent == peer.pid and words[1:2] == [b"-m"]:
             found[words[2].decode()] = int(entry.name)
     return found
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A process does nothing inside the block, in which it may be killed."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
 
 def told(peer: Peer, path: str, name: str) -> str:

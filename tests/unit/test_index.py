@@ -106,6 +106,26 @@ def test_pages_of_known_rows_do_not_split_a_path(index: Index, monkeypatch: pyte
     assert [(g[0].path, len(g)) for g in index.known("")] == [("a", 2), ("b", 2), ("c", 2), ("d", 2)]
 
 
+@pytest.mark.parametrize(
+    ("pin", "covered"), [("", {"d", "d-", "d/a", "d/b/c"}), ("d", {"d", "d/a", "d/b/c"}), ("d/a", {"d/a"})]
+)
+def test_a_pin_covers_what_is_there_and_what_comes_until_it_or_one_above_is_taken_back(
+    index: Index, pin: str, covered: set[str]
+) -> None:
+    def pinned() -> set[str]:
+        return {row.path for row in index.beneath("") if row.pinned}
+
+    for path in ("d", "d-", "d/a"):
+        put(index, path, path.encode())
+    index.pin(pin, True)
+    put(index, "d/b/c", b"later")
+    assert pinned() == covered
+    for above in dict.fromkeys((pin, "")):
+        index.pin(pin, True)
+        index.pin(above, False)
+        assert (index.pins(), pinned()) == ([], set())
+
+
 def test_a_failed_transaction_changes_nothing(index: Index) -> None:
     put(index, "a", b"one")
     before = index.state()

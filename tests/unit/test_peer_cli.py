@@ -60,6 +60,26 @@ def test_small_files_are_fetched_ahead_unless_it_is_told_not_to(
     assert [config.prefetch for config in ran] == [True, False]
 
 
+def test_without_options_all_that_is_kept_is_checked_in_30_days(
+    places: tuple[Path, Path], ran: list[PeerConfig], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What runs, what is said of it, and what the scanner is told are the same."""
+    assert "Every 30 days (`--scrub-every`)" in (Path(__file__).parents[2] / "README.md").read_text()
+    run("--help")
+    assert "[default: 30d]" in next(line for line in capsys.readouterr().out.split("\n  -") if "scrub-every" in line)
+    run("t:1", *places)
+    (config,) = ran
+    month = 30 * 24 * 3600.0
+    assert config.scrub_every == PeerConfig((), places[0], None, "me").scrub_every == month
+    layout = Layout(places[0])
+    layout.make()
+    node = Node(config, layout)
+    try:
+        assert node._scanner._command[-1] == str(month)
+    finally:
+        node._running.close()
+
+
 @pytest.mark.parametrize("mount", ["", ".", "inner", "inner/deep", ".."])
 def test_a_mount_in_the_share_or_around_it_is_refused_before_anything_is_made(
     places: tuple[Path, Path], ran: list[PeerConfig], mount: str

@@ -1,35 +1,22 @@
 """What gives way does so for the CPU and the disk, thread by thread."""
 
-import ctypes
+import multiprocessing
 import os
-import platform
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from peer.priority import give_way, idle_disk
+from peer import priority
+from peer.priority import Patience, give_way, idle_disk
 from peer.share.hashers import Hashers
 from peer.share.scrub import Scrubber
 from peer.warm.warm import Warm
 from tests.support.patience import until
+from tests.support.priorities import IDLE, disk_class, gives_way
 from tests.support.share_by_hand import ME, HandShare
-
-_IOPRIO_GET = {"x86_64": 252, "aarch64": 31}
-IDLE = 3
-
-
-def disk_class(thread: int) -> int:
-    """The I/O class of a thread: 3 is idle."""
-    number = _IOPRIO_GET.get(platform.machine())
-    if number is None:
-        pytest.skip("not known how to ask on this machine")
-    return int(ctypes.CDLL(None).syscall(number, 1, thread)) >> 13
-
-
-def gives_way(thread: int) -> bool:
-    return os.getpriority(os.PRIO_PROCESS, thread) == 19 and disk_class(thread) == IDLE
 
 
 def in_thread(work: Callable[[], None]) -> None:
@@ -62,6 +49,50 @@ def test_the_disk_alone_and_for_a_while() -> None:
 
     in_thread(work)
     assert found[0] == IDLE and found[1] < 19 and found[2] != IDLE
+
+
+def test_who_waited_for_the_cpu_rests_longer_than_that_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited, slept = [0.0], list[float]()
+    monkeypatch.setattr(priority, "_waited", lambda: waited[0])
+    monkeypatch.setattr(time, "sleep", slept.append)
+    patience = Patience()
+    assert patience.rest() == 0.0
+    for more, pause in ((0.02, 0.04), (0.0, 0.0), (0.0001, 0.0), (3.0, 0.1)):
+        waited[0] += more
+        assert patience.rest() == pytest.approx(pause)
+    assert slept == [pytest.approx(0.04), pytest.approx(0.1)]
+
+
+def _work_for_ever() -> None:
+    while True:
+        pass
+
+
+def test_beside_a_busy_program_a_thread_knows_that_it_waits() -> None:
+    found: list[bool] = []
+    busy = multiprocessing.get_context("spawn").Process(target=_work_for_ever, daemon=True)
+
+    def work() -> None:
+        patience, end = Patience(), time.monotonic() + 10
+        while not any(found) and time.monotonic() < end:
+            sum(range(1_000_000))
+            found.append(patience.rest() > 0)
+
+    busy.start()
+    try:
+        cpu = min(os.sched_getaffinity(0))
+        os.sched_setaffinity(busy.pid or 0, {cpu})
+
+        def on_one_cpu() -> None:
+            os.sched_setaffinity(0, {cpu})  # of this thread
+            work()
+
+        in_thread(on_one_cpu)
+    finally:
+        busy.kill()
+        busy.join()
+        busy.close()
+    assert any(found)
 
 
 def named(name: str) -> list[int]:
