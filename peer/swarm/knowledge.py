@@ -9,11 +9,8 @@ from peer.swarm.holders import Holders
 from peer.swarm.pieces import PiecesReader
 from peer.swarm.source import Source, by_cid
 from shoal.errors import BadManifest, DataError, Misbehaved
-from shoal.manifest import Cid, Manifest, manifest_length
+from shoal.manifest import MAX_SIZE, Cid, Manifest, manifest_length
 from shoal.wire import PeerRow
-
-MAX_LENGTH = 64 << 20
-"""Bytes of a manifest at most: that of a file of 13 TiB."""
 
 
 def fetch_manifest(holders: Holders, commons: Commons, cid: str, size: int) -> Manifest:
@@ -21,11 +18,11 @@ def fetch_manifest(holders: Holders, commons: Commons, cid: str, size: int) -> M
 
     Raises:
         RemoteError: nobody gives it.
-        DataError: it would be too long.
+        DataError: there is no file of that size.
     """
-    length = manifest_length(size)
-    if length > MAX_LENGTH:
+    if size > MAX_SIZE:
         raise DataError(f"a file of {size} bytes is too large")
+    length = manifest_length(size)
 
     def get(_: PeerRow, source: Source) -> Manifest:
         with source.get(f"{by_cid(cid)}/manifest", 0, length, length) as body:
