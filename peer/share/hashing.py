@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from peer.beneath import Beneath
+from peer.priority import Patience
 from peer.share.local import identity
 from peer.share.mark import Mark, get_mark
 from shoal.manifest import MAX_SIZE, MIB, Manifest, ManifestBuilder
+from shoal.units import show_size
 
 SETTLE = 2.0
 """Seconds for which a file that may still be open for writing must have been left alone."""
@@ -24,6 +26,8 @@ GRAIN = 0.02
 """Seconds: the coarsest clock tick of Linux is 10 ms; a file written within the same tick looks unchanged."""
 COARSE_GRAIN = 2.0
 """Seconds: the grain of file systems that keep whole (FAT: even) seconds."""
+EAGER = 16 * MIB
+"""A larger file is hashed more slowly while others want the CPU; a smaller one is announced soon whatever they do."""
 _SLICE = 64 * MIB
 _VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.EINVAL)
 
@@ -91,7 +95,7 @@ def hash_file(
         if wait > 0:
             return NotHashed(disk, "early", wait)
         if before.st_size > MAX_SIZE:
-            return NotHashed(disk, "failed", error="larger than 8 PiB")
+            return NotHashed(disk, "failed", error=f"larger than {show_size(MAX_SIZE)}")
         manifest = _read(fd, before, between)
         if isinstance(manifest, str):
             return NotHashed(disk, manifest)
@@ -110,11 +114,14 @@ def _read(fd: int, before: os.stat_result, between: Callable[[int], bool]) -> Ma
     builder = ManifestBuilder(before.st_size)
     buffer = memoryview(bytearray(min(MIB, before.st_size + 1)))
     left, done = before.st_size, 0
+    patience = Patience() if left > EAGER else None
     while count := os.readv(fd, [buffer]):
         if count > left:
             return "torn"
         builder.update(buffer[:count])
         left, done = left - count, done + count
+        if patience is not None:
+            patience.rest()
         if done >= _SLICE:
             done = 0
             if not between(left):

@@ -21,7 +21,11 @@ from tests.support.cluster import Cluster, Peer
 from tests.support.patience import until
 from tests.support.priorities import Readers, put_on
 
-pytestmark = [pytest.mark.real, pytest.mark.mount]
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.mount,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a file system in memory"),
+]
 MIB = 1 << 20
 PIECE = MIB // 4
 HOLE, FAR = 512 * MIB, 160 * MIB

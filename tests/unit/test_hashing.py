@@ -9,8 +9,8 @@ import pytest
 
 import peer.share.hashing as hashing
 from peer.beneath import Beneath
-from peer.share.hashing import COARSE_GRAIN, GRAIN, SETTLE, Hashed, NotHashed, hash_file, settle_delay
-from shoal.manifest import manifest_of
+from peer.share.hashing import COARSE_GRAIN, EAGER, GRAIN, SETTLE, Hashed, NotHashed, hash_file, settle_delay
+from shoal.manifest import MIB, manifest_of
 
 NOW = 1_800_000_000.5
 ME = "a" * 64
@@ -54,6 +54,24 @@ def test_a_quiet_file_has_its_manifest(root: Beneath, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"hello" * 100_000)
     result = read(root, "f")
     assert isinstance(result, Hashed) and result.manifest == manifest_of(b"hello" * 100_000)
+
+
+def test_a_large_file_leaves_the_cpu_to_others_on_the_way_and_a_small_one_is_hashed_at_once(
+    root: Beneath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests = 0
+
+    class Patience:
+        def rest(self) -> None:
+            nonlocal rests
+            rests += 1
+
+    monkeypatch.setattr(hashing, "Patience", Patience)
+    for name, size in (("small", EAGER), ("large", EAGER + 1)):
+        with open(tmp_path / name, "wb") as file:
+            file.truncate(size)
+    assert isinstance(read(root, "small"), Hashed) and not rests
+    assert isinstance(read(root, "large"), Hashed) and rests == EAGER // MIB + 1
 
 
 @pytest.mark.parametrize("change", ["append", "truncate", "in place"])
