@@ -140,7 +140,7 @@ def small_files(ground: Ground) -> list[Line]:
             again.setdefault(IN_LOCAL, []).append(work.read_each(mounted.local / path for path in names))
     del first[MFUSEPY]
     text = f"{len(names):,} files of 10 KiB that are here"
-    lines = _lines(f"{len(names):,} cold files of 10 KiB", "/s", first, {FULL: 1.5, BARE: 1.5}, at_most=False)
+    lines = _lines(f"{len(names):,} cold files of 10 KiB", "/s", first, {FULL: 4.0, BARE: 4.0}, at_most=False)
     lines.append(Line(text, "/s", again[OURS], bar=10_000))
     return lines + _lines(text, "/s", again, {}, at_most=False)
 

@@ -1,6 +1,7 @@
 """A vfs over a real catalogue, a share made by hand, and a swarm of contents in memory that tests change."""
 
 import itertools
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ from shoal.manifest import link_cid, manifest_of
 from shoal.names import SafePath
 from shoal.wire import Changes, Entry, Owner, PeerRow
 from tests.support.share_fixture import Share
+
+# The mount's threads are this process's own. A child closes the files of the mount that it inherited, and waits for the
+# mount to hear of it; with vfork this process would wait for the child meanwhile, with the interpreter's lock held.
+subprocess._USE_VFORK = False  # type: ignore[attr-defined]
 
 ME, OTHER = "a" * 64, "b" * 64
 NOW = 1_700_000_000_000_000_000
