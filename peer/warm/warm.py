@@ -72,6 +72,8 @@ class Run:
         self._counting = False
         self._open = 0
         """Files taken off the line and not done with, and the count."""
+        self._found = 0
+        """Bytes of files whose sizes nobody knew before they were read: the count has none of them."""
 
     def cancel(self) -> None:
         """Ends it soon."""
@@ -299,10 +301,10 @@ class Warm:
             if not files % 1000:
                 if run.cancelled.is_set():
                     break
-                run.tally.files_total, run.tally.bytes_total = files, size
+                run.tally.files_total, run.tally.bytes_total = files, size + run._found
         with self._changed:
             run.tally.files_total = files
-            run.tally.bytes_total = size
+            run.tally.bytes_total = size + run._found
             run.tally.counted = True
             run._open -= 1
             self._changed.notify_all()
@@ -314,6 +316,7 @@ class Warm:
         try:
             if wanted.entry.size is None:
                 with self._changed:
+                    run._found += reader.size
                     run.tally.bytes_total += reader.size
             while True:
                 size = min(CHUNK, reader.size - offset[0])

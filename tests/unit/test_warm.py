@@ -186,6 +186,21 @@ def test_one_of_unknown_size_is_kept_under_the_cid_that_it_turns_out_to_have(gro
     assert (tally.failed, tally.bytes, tally.bytes_total) == (0, 5000, 5000)
 
 
+def test_what_turns_out_to_be_so_large_before_all_are_counted_counts_as_well(ground: Ground) -> None:
+    file = Wanted("old", safe_path("old"), Entry("", None, 0, sha1="1" * 40))
+    runs: list[Run] = []
+    numbers = itertools.count()
+
+    def files(number: int) -> Iterator[Wanted]:
+        yield file
+        if number:  # the first list is read, the second one is counted
+            until(lambda: runs and runs[0].tally.bytes, 10, "the file is read")
+
+    runs.append(ground.warm.start(lambda: files(next(numbers))))
+    assert runs[0].done.wait(20)
+    assert (runs[0].tally.bytes, runs[0].tally.bytes_total) == (5000, 5000)
+
+
 def test_cancelled_it_ends_although_a_read_is_stuck(ground: Ground) -> None:
     ground.stuck = {"f0", "f1"}
     run = ground.warm.start(lambda: iter([wanted(0), big(1), *(wanted(n) for n in range(2, 100_000))]))
