@@ -41,6 +41,11 @@ def gone(pid: int) -> bool:
         return True
 
 
+def can_be_had(port: int) -> bool:
+    socket.create_server(("127.0.0.1", port)).close()
+    return True
+
+
 def started_again(peer: Peer, module: str, old: int) -> int:
     return until(lambda: (new := helpers(peer).get(module, 0)) != old and new, 10, f"{module} is started again")
 
@@ -109,9 +114,8 @@ def test_the_peer_is_killed_and_leaves_nobody_and_nothing(peers: tuple[Peer, Pee
     anna.kill()
     for module, pid in family.items():
         until(lambda pid=pid: gone(pid), 3, f"{module} has ended")  # type: ignore[misc]
-    for port in ports:
-        with socket.create_server(("127.0.0.1", port)):
-            pass  # it can be had
+    for port in ports:  # a process is called gone when its first thread is
+        until(lambda port=port: can_be_had(port), 3, f"port {port} is free")  # type: ignore[misc]
     assert sweep.mounts(str(anna.mount)), "the dead mount stands"
     anna.restart()
     assert anna.said("taking away the mount of a program that is gone") == 1
