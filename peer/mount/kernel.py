@@ -68,7 +68,8 @@ class KernelMount:
             self._fd, lambda request: self._requests.answer(request), passthrough=os.geteuid() == 0
         )
         self._requests = Requests(self._vfs, self._table, session.write, self._opening.submit, session.give_way)
-        self._notices = Notices(self._table, session.write, self._requests.files.free_pages)
+        watchers = Watchers(self._vfs, self._table, self._requests.stage, session.write, self._point)
+        self._notices = Notices(self._table, session.write, self._requests.files.free_pages, watchers.changed)
         if not session.start(_STARTING):
             unmount(self._point, 0, session.wait)
             raise LocalError(f"{printable(self._point)} cannot be mounted: the kernel does not answer")
@@ -76,9 +77,8 @@ class KernelMount:
         self._notices.start()
         self._vfs.changed_at(self._notices.changed)
         self._device = os.stat(self._point).st_dev
-        self._watchers = Watchers(self._vfs, self._table, self._requests.stage, session.write, self._point)
+        self._watchers = watchers
         self._watchers.start(self._device)
-        self._vfs.changed_at(self._watchers.changed)
         tune(Path(self._point))
 
     def wait(self, timeout: float | None = None) -> bool:

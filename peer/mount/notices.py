@@ -17,11 +17,19 @@ log = logging.getLogger(__name__)
 class Notices:
     """Tells the kernel about paths that changed; what changes meanwhile is told together."""
 
-    def __init__(self, table: Table, write: Callable[[bytes], bool], free_pages: Callable[[Known], None]) -> None:
-        """`free_pages` frees what is cached of a file, if it is of no use any more."""
-        self._table, self._write, self._free_pages = table, write, free_pages
+    def __init__(
+        self,
+        table: Table,
+        write: Callable[[bytes], bool],
+        free_pages: Callable[[Known], None],
+        told: Callable[[Difference], None] = lambda difference: None,
+    ) -> None:
+        """`free_pages` frees what is cached of a file, if it is of no use any more. `told` hears of each change when
+        the table knows what it shows now, and what it showed before.
+        """
+        self._table, self._write, self._free_pages, self._told = table, write, free_pages, told
         self._changed = threading.Condition()
-        self._paths: set[str] = set()
+        self._pending = Difference()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="mount-notices", daemon=True)
 
@@ -32,7 +40,7 @@ class Notices:
     def changed(self, difference: Difference) -> None:
         """Something else may be shown there now. Quick."""
         with self._changed:
-            self._paths.update(difference.paths)
+            self._pending.follow(difference)
             self._changed.notify()
 
     def close(self) -> None:
@@ -46,13 +54,14 @@ class Notices:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._paths and not self._closed:
+                while not self._pending and not self._closed:
                     self._changed.wait()
                 if self._closed:
                     return
-                paths, self._paths = self._paths, set()
+                difference, self._pending = self._pending, Difference()
             try:
-                self._tell(paths)
+                self._tell(set(difference.paths))
+                self._told(difference)
             except Exception:  # without this thread nothing new would ever show
                 log.exception("the kernel could not be told of changes")
 

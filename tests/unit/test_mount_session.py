@@ -201,6 +201,17 @@ def test_a_version_that_comes_back_is_a_new_node_and_the_old_ones_keep_theirs(
     assert kernel.ask(Op.GETATTR, bytes(16), node=second).error == errno.ESTALE
 
 
+def test_who_hears_of_a_change_finds_what_was_there_before(place: tuple[Network, FakeKernel]) -> None:
+    """Or a watcher of the old version would not be told that it ended."""
+    net, kernel = place
+    net.remote("file", b"first")
+    first = kernel.look_up("file")
+    before: list[int] = []
+    kernel.notices._told = lambda difference: before.append(kernel.table.gone_id_of("file"))
+    net.remote("file", b"second")
+    until(lambda: before and before[-1] == first, SECONDS, "it is known what was there")
+
+
 def test_that_nothing_is_there_is_believed_until_something_is(place: tuple[Network, FakeKernel]) -> None:
     net, kernel = place
     answer = kernel.ask(Op.LOOKUP, b"to come\0")
