@@ -24,7 +24,7 @@ from peer.data.askers import Askers
 from peer.data.content import Content, Contents, NotHere
 from peer.data.request import MAX_HEAD, BadRequest, Request, answer_head, parse
 from peer.data.sending import Counter, Cut, Sending
-from peer.data.turns import Part
+from peer.data.turns import NO_PART, Part
 from peer.data.uplink import Uplink, asker_of
 from peer.news import News
 from peer.swarm import batch
@@ -205,7 +205,7 @@ class Connection:
             return
         if not name.startswith("v1/"):
             with self._contents.at(name) as content:
-                self._send_content(request, content, self._limits.stall)  # who asks by path may not ask again
+                self._send_content(request, content, False)  # who asks by path may not ask again, nor anybody else
             return
         if name.startswith("v1/contents/"):
             self._send_several(request, batch.cids_of(name.removeprefix("v1/contents/")))
@@ -215,7 +215,7 @@ class Connection:
         if not is_cid(cid):
             raise NotHere("no such route")
         if not part and not rest.endswith("/"):
-            self._send_content(request, self._content_of(cid), self._limits.patience)
+            self._send_content(request, self._content_of(cid), True)
         elif part == "manifest":
             body = self._contents.manifest(cid)
             if request.method == b"GET":
@@ -258,8 +258,9 @@ class Connection:
         if kept is not None:
             kept.close()
 
-    def _send_content(self, request: Request, content: Content, patience: float) -> None:
-        """Answers with a file, or the range of it that was asked for; a large answer waits so long for its turn.
+    def _send_content(self, request: Request, content: Content, elsewhere: bool) -> None:
+        """Answers with a file, or the range of it that was asked for; a large answer waits for its turn: for a moment
+        if its asker can have it `elsewhere`, too.
 
         Raises:
             NotHere, Gone, Busy, LocalError: before anything was sent.
@@ -285,8 +286,8 @@ class Connection:
             fields.append((b"Content-Range", b"bytes %d-%d/%d" % (offset, offset + length - 1, size)))
         if request.method == b"GET":
             piece = piece_size(size)
-            part = Part(content.cid, offset // piece, -(-(offset + length) // piece))
-            self._out.take_turn(self.asker, length, part, patience)
+            part = Part(content.cid, offset // piece, -(-(offset + length) // piece)) if elsewhere else NO_PART
+            self._out.take_turn(self.asker, length, part, self._limits.patience if elsewhere else self._limits.stall)
         try:
             fields += self._news(heard, content, offset // piece_size(size))  # not before: a 503 would tell nothing
             head = answer_head(206 if asked else 200, fields, length, self._keep)

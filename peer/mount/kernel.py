@@ -68,8 +68,8 @@ class KernelMount:
             self._fd, lambda request: self._requests.answer(request), passthrough=os.geteuid() == 0
         )
         self._requests = Requests(self._vfs, self._table, session.write, self._opening.submit, session.give_way)
-        watchers = Watchers(self._vfs, self._table, self._requests.stage, session.write, self._point)
-        self._notices = Notices(self._table, session.write, self._requests.files.free_pages, watchers.changed)
+        self._watchers = Watchers(self._vfs, self._table, self._requests.stage, session.write, self._point)
+        self._notices = Notices(self._table, session.write, self._requests.files.free_pages, self._watchers.changed)
         if not session.start(_STARTING):
             unmount(self._point, 0, session.wait)
             raise LocalError(f"{printable(self._point)} cannot be mounted: the kernel does not answer")
@@ -77,7 +77,6 @@ class KernelMount:
         self._notices.start()
         self._vfs.changed_at(self._notices.changed)
         self._device = os.stat(self._point).st_dev
-        self._watchers = watchers
         self._watchers.start(self._device)
         tune(Path(self._point))
 

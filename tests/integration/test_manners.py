@@ -201,9 +201,12 @@ def test_without_a_limit_many_connections_have_no_more_answers_at_a_time_than_on
             for _ in range(40):
                 assert sent() <= 2
                 time.sleep(0.1)
-            mine, others = rates([modest, greedy], 4)
-    assert mine, "it gets on"
-    assert mine + others > 0.7 * 40e6 / 8
+            for _ in range(4):  # two connections of TCP do not always share a line equally; seventeen would make it 16
+                mine, others = rates([modest, greedy], 6)
+                assert mine + others > 0.7 * 40e6 / 8
+                if others < 4 * mine:
+                    break
+    assert others < 4 * mine
 
 
 def test_a_peer_with_few_sockets_reads_from_many(cluster: Cluster) -> None:
