@@ -27,7 +27,8 @@ test: lint features unit
 unit: environment
 	@echo "== pytest"
 	@python -m pytest -v --no-header --tb=short $(ARGS) || { [ $$? = 1 ] && \
-	echo "== pytest: what failed, once more: a machine may stall; who passes now is a test to be mended" && \
+	! grep -v '"tests/integration/' .pytest_cache/v/cache/lastfailed | grep -q '"tests/' && \
+	echo "== pytest: real programs that failed, once more: a machine may stall; who passes now is a test to be mended" && \
 	python -m pytest -v --no-header --tb=short --last-failed --last-failed-no-failures=none --maxfail=1 $(ARGS); }
 
 features: environment

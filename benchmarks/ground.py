@@ -76,7 +76,10 @@ def prepare(sizes: Sizes) -> Iterator[Ground]:
         owner = cluster.peer("owner", local=source)
         ground = Ground(cluster, sizes, web, tracker, owner)
         expected = sizes.small + sizes.listed + 2
-        listed = lambda: sum(peer["files"] for peer in tracker.get("/v1/peers")["peers"])  # noqa: E731
+
+        def listed() -> int:
+            return sum(peer["files"] for peer in tracker.get("/v1/peers")["peers"])
+
         until(lambda: listed() >= expected, 300, "all files are listed", 0.5)
         yield ground
 

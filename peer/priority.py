@@ -24,6 +24,8 @@ _WHO_PROCESS, _NONE, _IDLE = 1, 0, 3 << 13
 _NICE = 19
 REST, LONGEST = 2.0, 0.1
 """Seconds of rest for each in which a thread waited for a CPU; and at most at a time."""
+_SHORT = 0.0002
+"""Seconds that are waited for a CPU now and then also when nobody else is there."""
 _libc = ctypes.CDLL(None, use_errno=True)
 log = logging.getLogger(__name__)
 _said = threading.Event()
@@ -69,10 +71,6 @@ class Patience:
             return 0.0
         time.sleep(pause)
         return pause
-
-
-_SHORT = 0.0002
-"""Seconds that are waited for a CPU now and then also when nobody else is there."""
 
 
 def _waited() -> float:
