@@ -16,6 +16,7 @@ import pytest
 
 from peer.data.content import Contents
 from peer.data.handler import Limits
+from peer.data.turns import NO_PART, Part
 from peer.swarm.pieces import Pieces, verify
 from shoal.manifest import DIR_CID, KIB, manifest_of
 from tests.support.patience import until
@@ -68,6 +69,18 @@ def test_a_file_by_path(share, port):
     assert fields["Content-Disposition"] == "attachment"
     assert fields["X-Content-Type-Options"] == "nosniff"
     assert fields["Content-Security-Policy"].startswith("sandbox")
+
+
+def test_what_others_were_given_goes_last_only_for_who_can_ask_those(share, monkeypatch):
+    """By path, as browsers ask, nobody else can be asked."""
+    cid, parts = share.add("f", BIG).cid, []
+    with serving(share) as (port, server):
+        begin = server.uplink.begin
+        monkeypatch.setattr(server.uplink, "begin", lambda *args: parts.append(args[2]) or begin(*args))
+        piece = 256 * KIB
+        get(port, f"/v1/content/{cid}", Range=f"bytes={piece}-{3 * piece}")
+        get(port, "/f")
+    assert parts == [Part(cid, 1, 4), NO_PART]
 
 
 def test_head_is_get_without_the_body(share, port):
