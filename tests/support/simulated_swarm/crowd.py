@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from peer import bitmap
 from peer.swarm.config import SwarmConfig
 from shoal.manifest import piece_count, piece_size
+from shoal.wire import PAGE
 from tests.support.simulated_swarm.clock import Clock
 from tests.support.simulated_swarm.lines import Line, Lines
 from tests.support.simulated_swarm.program import Program, in_order
@@ -101,7 +102,3 @@ class Crowd:
         self._left -= 1
         if not self._left:
             self.clock.end()
-
-
-PAGE = 1024
-"""Holders that a tracker names at most."""
