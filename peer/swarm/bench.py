@@ -54,13 +54,13 @@ class Bench:
         with self._lock:
             if isinstance(error, Unreachable):
                 strikes = _strikes(self._holders.get(holder), now)
-                pause = FIRST_FAST if strikes == 1 and not slow else min(FIRST_SLOW * 2 ** (strikes - 1), LONGEST)
+                pause = FIRST_FAST if strikes == 1 and not slow else _doubled(FIRST_SLOW, strikes, LONGEST)
                 if strikes:
                     _put(self._holders, holder, Penalty(now + pause, error, strikes))
             elif isinstance(error, Misbehaved):
                 strikes = _strikes(self._contents.get((holder, cid)), now)
                 if strikes:
-                    pause = min(FIRST_LIE * 2 ** (strikes - 1), LONGEST_LIE)
+                    pause = _doubled(FIRST_LIE, strikes, LONGEST_LIE)
                     _put(self._contents, (holder, cid), Penalty(now + pause, error, strikes))
                     self._note_lie(holder, error, now)
             elif isinstance(error, Busy):
@@ -68,7 +68,7 @@ class Bench:
             else:
                 strikes = _strikes(self._contents.get((holder, cid)), now)
                 if strikes:
-                    pause = min(FIRST_GONE * 2 ** (strikes - 1), LONGEST_GONE)
+                    pause = _doubled(FIRST_GONE, strikes, LONGEST_GONE)
                     _put(self._contents, (holder, cid), Penalty(now + pause, error, strikes))
 
     def good(self, holder: str) -> None:
@@ -105,7 +105,7 @@ class Bench:
     def _note_lie(self, holder: str, error: RemoteError, now: float) -> None:
         old = self._lies.get(holder)
         strikes = 1 if old is None or now >= old.until + FORGIVEN else old.strikes + 1
-        pause = min(DOUBTED * 2 ** min(max(0, strikes - 2), 8), LONGEST_DOUBT)
+        pause = _doubled(DOUBTED, max(1, strikes - 1), LONGEST_DOUBT)
         _put(self._lies, holder, Penalty(now + pause, error, strikes))
 
 
@@ -129,6 +129,11 @@ def _strikes(old: Penalty | None, now: float) -> int:
     if old is None or now >= old.until + FORGIVEN:
         return 1
     return 0 if now < old.until else old.strikes + 1
+
+
+def _doubled(first: float, strikes: int, longest: float) -> float:
+    """The pause after so many failures in a row: twice as long with each, up to the longest."""
+    return min(first * 2 ** min(strikes - 1, 10), longest)  # who is away for days fails thousands of times
 
 
 def _put(table: dict[Key, Penalty], key: Key, penalty: Penalty) -> None:

@@ -7,6 +7,9 @@ SMOOTH = 1.0
 FORGOTTEN = 10.0
 """Seconds without a request after which a rate is not known any more."""
 
+ENOUGH, LONG_ENOUGH = 64 << 10, 0.5
+"""Bytes, or seconds, that tell a rate: the time that a small last piece takes is the way there and back."""
+
 
 class Pace:
     """The rate at which a holder gives while something is asked of it: the time in between does not count."""
@@ -40,7 +43,8 @@ class Pace:
         if not self._bytes or (not self._busy and now - self._mark > FORGOTTEN):
             return 0.0
         waited = max(0.0, now - self._mark) if self._busy else 0.0
-        return self._bytes / max(self._time + waited, 1e-4)
+        time = max(self._time + waited, 1e-4)
+        return self._bytes / time if self._bytes >= ENOUGH or time >= LONG_ENOUGH else 0.0
 
     def _pass(self, now: float) -> None:
         if self._busy:

@@ -61,6 +61,8 @@ class State:
         self._doubles: list[tuple[Run, Run, int]] = []
         """Runs under way for one late piece, which is the third."""
         self._rarity = Rarity()
+        self._furthest: dict[int, tuple[int, float]] = {}
+        """Of pieces that are not here: the most bytes of one that ever came, and when."""
 
     # What is known
 
@@ -120,6 +122,7 @@ class State:
         bit = 1 << number
         self.here |= bit
         self._flying &= ~bit
+        self._furthest.pop(number, None)
 
     def came(self, run: Run, number: int, now: float) -> list[Run]:
         """The piece is here by this run; the runs that nobody needs any more, to be cancelled."""
@@ -146,6 +149,8 @@ class State:
     def ended(self, run: Run, now: float) -> None:
         """The run is over, whole or not; what did not arrive is open again."""
         self.runs.remove(run)
+        if run.at < run.end and self._part(run) >= self._size(run.at):
+            self._furthest.pop(run.at, None)  # all of it came, and was wrong
         for double in [double for double in self._doubles if run in double[:2]]:
             self._settle(double, run)
         holding = self.holdings.get(run.holder)
@@ -158,8 +163,20 @@ class State:
         self._reopen(run)
 
     def heard(self, first: int, end: int) -> float:
-        """When a byte last came for one of these pieces that is under way; 0 if none did."""
-        return max((run.heard for run in self.runs if run.first < end and first < run.end), default=0.0)
+        """When a useful byte last came by a run for one of these pieces; 0 if none did.
+
+        Of no use is a byte that came before, by a run that ended too early: else a few who crawl, each given up in its
+        turn, would keep a read waiting for ever.
+        """
+        last = 0.0
+        for run in self.runs:
+            if run.first < end and first < run.end and run.at < run.end:
+                most, when = self._furthest.get(run.at, (0, 0.0))
+                if (part := self._part(run)) > most:
+                    when = run.heard
+                    self._furthest[run.at] = part, when
+                last = max(last, when)
+        return last
 
     # Smaller things
 

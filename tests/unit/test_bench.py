@@ -6,6 +6,7 @@ from peer.swarm.bench import (
     FORGIVEN,
     LONGEST,
     LONGEST_GONE,
+    LONGEST_LIE,
     MOST,
     Bench,
     verdict,
@@ -28,6 +29,15 @@ def test_failures_in_a_row_cost_more_each_time_and_one_good_piece_forgives_them(
     assert bench.until("a", "c") == 0
     bench.failed("a", "c", Unreachable("x"), now)
     assert bench.until("a", "c") - now < PATIENCE
+
+
+def test_who_is_away_for_days_is_benched_no_longer_than_the_longest() -> None:
+    bench, now = Bench(), 100.0
+    for error, longest in ((Unreachable("x"), LONGEST), (Gone("x"), LONGEST_GONE), (Lied("x"), LONGEST_LIE)):
+        for _ in range(3000):
+            bench.failed("a", "c", error, now)
+            now, before = bench.until("a", "c"), now
+        assert now - before == longest
 
 
 def test_failures_at_the_same_time_are_one() -> None:

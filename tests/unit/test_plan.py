@@ -456,6 +456,42 @@ def test_one_that_is_beaten_loses_the_rest_of_its_run() -> None:
     assert (third.holder, third.first) == ("fast", 1)
 
 
+def test_one_byte_tells_no_rate() -> None:
+    plan, run = crawling(20_000)
+    pace = plan.holdings["fast"].pace = type(plan.holdings["fast"].pace)()
+    pace.begin(1.0)
+    pace.came(1, 1.001)
+    pace.end(1.001)
+    second = plan.next(2.0)
+    assert second is not None, "a file's last piece may be of one byte: who gave no other is not slow"
+    assert second.holder == "fast"
+    pace.begin(2.0)
+    assert pace.rate(4.0) > 0, "one that gives no more than a byte in seconds is slow"
+
+
+def test_a_byte_that_came_before_is_of_no_use() -> None:
+    plan, run = late_plan(4)
+    assert plan.heard(0, 1) == 0.0
+    run.bytes, run.heard = 1000, 2.0
+    assert plan.heard(0, 1) == 2.0
+    run.bytes, run.heard = 1001, 3.0
+    assert plan.heard(0, 1) == 3.0
+    second = plan.next(2.0)
+    assert second is not None
+    plan.ended(run, 3.0)
+    second.bytes, second.heard = 1001, 9.0
+    assert plan.heard(0, 1) == 3.0, "the same bytes once more"
+    second.bytes = 1002
+    assert plan.heard(0, 1) == 9.0
+    second.bytes, second.heard = PIECE, 10.0
+    assert plan.heard(0, 1) == 10.0
+    plan.ended(second, 10.0)  # all of it came, but it is not here: it was wrong
+    third = plan.next(10.0)
+    assert third is not None
+    third.bytes, third.heard = 1, 11.0
+    assert plan.heard(0, 1) == 11.0, "those of a liar do not count"
+
+
 def test_who_is_silent_is_not_asked_for_more() -> None:
     plan, run = late_plan()
     plan.keep_only({"silent"})
