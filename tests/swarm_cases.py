@@ -22,7 +22,7 @@ def play(seed: int) -> str:
     """What went wrong in a case; "" if nothing did."""
     try:
         Case(seed).play()
-    except Exception as error:  # whatever it is, the other cases are to be played
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other cases are to be played
         return f"{type(error).__name__}: {error}"
     return ""
 

@@ -105,7 +105,7 @@ class Bench:
     def _note_lie(self, holder: str, error: RemoteError, now: float) -> None:
         old = self._lies.get(holder)
         strikes = 1 if old is None or now >= old.until + FORGIVEN else old.strikes + 1
-        pause = _doubled(DOUBTED, max(1, strikes - 1), LONGEST_DOUBT)
+        pause = _doubled(DOUBTED, strikes - 1, LONGEST_DOUBT)
         _put(self._lies, holder, Penalty(now + pause, error, strikes))
 
 
@@ -133,7 +133,8 @@ def _strikes(old: Penalty | None, now: float) -> int:
 
 def _doubled(first: float, strikes: int, longest: float) -> float:
     """The pause after so many failures in a row: twice as long with each, up to the longest."""
-    return min(first * 2 ** min(strikes - 1, 10), longest)  # who is away for days fails thousands of times
+    doublings = max(0, min(strikes - 1, 10))  # who is away for days fails thousands of times
+    return min(first * (1 << doublings), longest)
 
 
 def _put(table: dict[Key, Penalty], key: Key, penalty: Penalty) -> None:

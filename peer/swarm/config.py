@@ -13,7 +13,7 @@ class SwarmConfig:
     """A read ends this long after the last useful byte for it arrived, at the latest."""
     connect_timeout: float = 1.5
     """To make a connection, the resolution of a name included."""
-    stall_timeout: float = 2.5
+    stall_timeout: float = 2.4
     """A holder that sends no byte for so long, or fewer than `lowest_speed` allows, failed."""
     lowest_speed: int = 16 << 10
     """Bytes a second below which a holder counts as stalled."""

@@ -153,16 +153,17 @@ class Plan(State):
             if holding is None or self._eta(holding, size, now) >= needs / 2:
                 continue
             crawls = holding.pace.rate(now) > 0 and SLOW * self._eta(holding, size, now) < needs < float("inf")
-            cost = self._part(run) if crawls else size
+            cost = self._part(run) - self._back(run) if crawls else size
             if self.twice + cost > max(self.piece, self.size // SPARE):
                 continue
-            self.twice += cost
             if crawls:
+                self.twice += self._part(run)
                 self._give_up(run, now)
                 wanted = self._wanted(wait) & ~self.here & ~self._flying
                 second = self._start(holding, number, holding.of(wanted) | 1 << number, now)
                 second.instead = run
             else:
+                self.twice += size
                 second = self._start(holding, number, 1 << number, now)
                 self._doubles.append((run, second, number))
             return second

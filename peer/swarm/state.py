@@ -200,10 +200,18 @@ class State:
         """One of the two runs for a late piece is over: what did not come of it did not cost anything."""
         first, second, number = double
         if run.at <= number:
-            self.twice -= self._size(number) - (self._part(run) if run.at == number else 0)
+            self.twice -= self._saved(run, number)
             self._doubles.remove(double)
         elif first not in self.runs and second not in self.runs:
             self._doubles.remove(double)
+
+    def _saved(self, run: Run, number: int) -> int:
+        """Bytes of a late piece that do not come a second time if the run, which is for it, ends now."""
+        return self._size(number) - (self._part(run) if run.at == number else 0) if run.at <= number else 0
+
+    def _back(self, run: Run) -> int:
+        """Bytes counted as coming twice that do not if the run ends now."""
+        return sum(self._saved(run, number) for *runs, number in self._doubles if run in runs)
 
     def _part(self, run: Run) -> int:
         """Bytes that came of the piece that is not whole yet."""

@@ -441,6 +441,28 @@ def test_one_that_crawls_loses_its_run_to_one_that_is_known_to_be_faster() -> No
     assert plan.next(2.0) is None
 
 
+def test_one_that_crawls_is_given_up_though_one_of_its_pieces_was_asked_for_twice() -> None:
+    plan = Plan(4 * PIECE, PIECE, 0, lambda id: 0.0)
+    plan.hold("crawls", None)
+    plan.waits.append(Wait(0, 4, 1.0))
+    run = plan.next(1.0)
+    assert run is not None
+    run.heard, run.bytes = 1.9, 20_000
+    plan.hold("other", None)
+    plan.waits[:] = [Wait(2, 4, 2.0)]
+    second = plan.next(2.0)
+    assert second is not None
+    assert (second.first, plan.twice) == (2, PIECE), "all that may be asked for twice of so small a file"
+    plan.came(second, 2, 2.01)
+    plan.ended(second, 2.01)
+    run.heard = 2.9
+    third = plan.next(3.0)
+    assert third is not None
+    assert (third.first, third.instead) == (3, run), "as piece 2 does not come twice if it ends now"
+    plan.ended(run, 3.0)
+    assert plan.twice == 20_000
+
+
 def test_one_that_is_beaten_loses_the_rest_of_its_run() -> None:
     plan, run = crawling(20_000)
     plan.holdings["fast"].pace = type(plan.holdings["fast"].pace)()  # its rate is not known
@@ -457,7 +479,7 @@ def test_one_that_is_beaten_loses_the_rest_of_its_run() -> None:
 
 
 def test_one_byte_tells_no_rate() -> None:
-    plan, run = crawling(20_000)
+    plan, _ = crawling(20_000)
     pace = plan.holdings["fast"].pace = type(plan.holdings["fast"].pace)()
     pace.begin(1.0)
     pace.came(1, 1.001)
