@@ -12,7 +12,8 @@ All forces to weigh; check each of them again when changing anything here:
     that it takes little with it when it dies; and what a reader waits for does not wait for a long run.
  6. A holder is asked for what it has, and while it is neither benched nor silent; one that is doubted only if nobody
     else has it.
- 7. Holders take turns; none gets more than `PER_HOLDER` runs at a time, a content no more than `RUNS`;
+ 7. Readers are asked in the order in which they give a piece as far as known, the time in which they let one wait
+    included, so that those with time to spare are used; sources take turns. None gets more than `PER_HOLDER` runs at a time, a content no more than `RUNS`;
     when readers wait, `URGENT` times that.
  8. When a run ends early, its other pieces are open again at once, for whoever is free.
  9. A new holder is tried with little; a slow one (`SLOW` times slower than the best) is asked only for what no faster
@@ -89,7 +90,7 @@ class Plan(State):
 
     def next(self, now: float) -> Run | None:
         """The next run to fetch, from now on under way; None if nothing is wanted or nobody is free for it."""
-        if len(self.runs) >= (URGENT * RUNS if self.waits else RUNS):
+        if not self._is_some_open(now):
             return None
         able = [holding for holding in self.holdings.values() if self._not_before(holding.id) <= now]
         silent = {run.holder for run in self.runs if now - max(run.began, run.heard) >= SILENT}
@@ -101,6 +102,14 @@ class Plan(State):
         if run is None and len(self.runs) < RUNS:
             run = self._ahead([h for h in free if h.active < PER_HOLDER], readers, now)
         return run
+
+    def _is_some_open(self, now: float) -> bool:
+        """Whether there is anything to ask for, if somebody is free for it. Most often there is not."""
+        if self.waits and len(self.runs) < URGENT * RUNS:
+            lacking = ~self.here & ~self._flying
+            if any(bitmap.span(wait.first, wait.end) & lacking for wait in self.waits) or self._late(now):
+                return True
+        return len(self.runs) < RUNS and self._reach(lambda window: window.far) & ~self.here & ~self._flying != 0
 
     def outlook(self, wait: Wait, now: float) -> float | None:
         """What a reader may hope for: None when nobody can be asked for the first piece that it lacks;
@@ -140,15 +149,8 @@ class Plan(State):
 
     def _second(self, free: list[Holding], now: float) -> Run | None:
         """A piece that is late, asked of a second holder."""
-        for wait in self.waits:
-            lacking = bitmap.span(wait.first, wait.end) & ~self.here
-            if not lacking:
-                continue
-            number = bitmap.lowest(lacking)
-            carriers = self._carriers(number)
-            if len(carriers) != 1 or (needs := self._needs(carriers[0], number, now)) < SILENT:
-                continue
-            run, size = carriers[0], self._size(number)
+        for wait, number, run, needs in self._late(now):
+            size = self._size(number)
             holding = self._first_to_give(number, [other for other in free if other.id != run.holder], now)
             if holding is None or self._eta(holding, size, now) >= needs / 2:
                 continue
@@ -168,6 +170,19 @@ class Plan(State):
                 self._doubles.append((run, second, number))
             return second
         return None
+
+    def _late(self, now: float) -> list[tuple[Wait, int, Run, float]]:
+        """(a wait, the piece that it waits for, the only run for that, the seconds until it comes), if it is late."""
+        found = []
+        for wait in self.waits:
+            lacking = bitmap.span(wait.first, wait.end) & ~self.here
+            if not lacking:
+                continue
+            number = bitmap.lowest(lacking)
+            carriers = self._carriers(number)
+            if len(carriers) == 1 and (needs := self._needs(carriers[0], number, now)) >= SILENT:
+                found.append((wait, number, carriers[0], needs))
+        return found
 
     def _needs(self, run: Run, number: int, now: float) -> float:
         """Seconds until the run has brought the piece, as far as can be told; infinity if it fell silent."""
@@ -214,7 +229,7 @@ class Plan(State):
         swarm = bool(self._rarity.any) or bool(readers)
         near = self._reach(lambda window: window.end)
         reaches = [near, self._reach(lambda window: window.far) & ~near] if swarm else [near]
-        free.sort(key=lambda holding: (holding.active, holding.turn))
+        free.sort(key=lambda h: (UNKNOWN * h.active if h.pieces is None else self._eta(h, self.piece, now), h.turn))
         for reach in reaches:
             wanted = reach & ~self.here & ~self._flying
             if not wanted:

@@ -3,6 +3,7 @@
 `peer.swarm.plan` decides with it. Sets of pieces are ints, see `peer.bitmap`.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from peer import bitmap
@@ -12,6 +13,8 @@ from peer.swarm.window import Window
 
 SILENT = 1.0
 """A run of which no byte came for so long is late, and one that needs so much longer for what a reader waits for."""
+ENOUGH = 8
+"""Runs that end in the middle of a piece, after which bytes of it that came before are of no use."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,7 +65,9 @@ class State:
         """Runs under way for one late piece, which is the third."""
         self._rarity = Rarity()
         self._furthest: dict[int, tuple[int, float]] = {}
-        """Of pieces that are not here: the most bytes of one that ever came, and when."""
+        """Of pieces that are not here: the most bytes of one that came, and when."""
+        self._broken = Counter[int]()
+        """How many runs ended in the middle of each of these."""
 
     # What is known
 
@@ -123,6 +128,7 @@ class State:
         self.here |= bit
         self._flying &= ~bit
         self._furthest.pop(number, None)
+        self._broken.pop(number, None)
 
     def came(self, run: Run, number: int, now: float) -> list[Run]:
         """The piece is here by this run; the runs that nobody needs any more, to be cancelled."""
@@ -149,8 +155,10 @@ class State:
     def ended(self, run: Run, now: float) -> None:
         """The run is over, whole or not; what did not arrive is open again."""
         self.runs.remove(run)
-        if run.at < run.end and self._part(run) >= self._size(run.at):
-            self._furthest.pop(run.at, None)  # all of it came, and was wrong
+        if self._part(run) and not run.cancelled:
+            self._broken[run.at] += 1
+            if self._broken[run.at] < ENOUGH:
+                self._furthest.pop(run.at, None)
         for double in [double for double in self._doubles if run in double[:2]]:
             self._settle(double, run)
         holding = self.holdings.get(run.holder)
@@ -165,8 +173,8 @@ class State:
     def heard(self, first: int, end: int) -> float:
         """When a useful byte last came by a run for one of these pieces; 0 if none did.
 
-        Of no use is a byte that came before, by a run that ended too early: else a few who crawl, each given up in its
-        turn, would keep a read waiting for ever.
+        After `ENOUGH` runs that ended in the middle of a piece, what came before is of no use: else a few who crawl,
+        or lie, each given up in its turn, would keep a read waiting for ever.
         """
         last = 0.0
         for run in self.runs:
@@ -200,7 +208,7 @@ class State:
         """One of the two runs for a late piece is over: what did not come of it did not cost anything."""
         first, second, number = double
         if run.at <= number:
-            self.twice -= self._saved(run, number)
+            self.twice -= self._saved(run, number) if run.cancelled else self._size(number)
             self._doubles.remove(double)
         elif first not in self.runs and second not in self.runs:
             self._doubles.remove(double)

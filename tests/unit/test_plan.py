@@ -2,6 +2,7 @@ import math
 
 from peer import bitmap
 from peer.swarm.plan import DEFER, KIB, LITTLE, PATIENCE, PER_HOLDER, RUN, RUNS, SILENT, URGENT, Plan, Run, Wait
+from peer.swarm.state import ENOUGH
 from peer.swarm.window import AHEAD, BEGUN, EARLY, MIB, SLACK, Window
 
 PIECE = 256 * KIB
@@ -491,27 +492,22 @@ def test_one_byte_tells_no_rate() -> None:
     assert pace.rate(4.0) > 0, "one that gives no more than a byte in seconds is slow"
 
 
-def test_a_byte_that_came_before_is_of_no_use() -> None:
-    plan, run = late_plan(4)
-    assert plan.heard(0, 1) == 0.0
-    run.bytes, run.heard = 1000, 2.0
-    assert plan.heard(0, 1) == 2.0
-    run.bytes, run.heard = 1001, 3.0
-    assert plan.heard(0, 1) == 3.0
-    second = plan.next(2.0)
-    assert second is not None
-    plan.ended(run, 3.0)
-    second.bytes, second.heard = 1001, 9.0
-    assert plan.heard(0, 1) == 3.0, "the same bytes once more"
-    second.bytes = 1002
-    assert plan.heard(0, 1) == 9.0
-    second.bytes, second.heard = PIECE, 10.0
-    assert plan.heard(0, 1) == 10.0
-    plan.ended(second, 10.0)  # all of it came, but it is not here: it was wrong
-    third = plan.next(10.0)
-    assert third is not None
-    third.bytes, third.heard = 1, 11.0
-    assert plan.heard(0, 1) == 11.0, "those of a liar do not count"
+def test_what_comes_again_and_again_and_never_to_its_end_is_of_no_use() -> None:
+    plan = Plan(PIECE, PIECE, 0, lambda id: 0.0)
+    plan.hold("bad", None)
+    plan.waits.append(Wait(0, 1, 1.0))
+    now, heard = 1.0, []
+    for _ in range(3 * ENOUGH):
+        run = plan.next(now)
+        assert run is not None
+        run.bytes, run.heard = 1000, now + 1.0
+        heard.append(plan.heard(0, 1) == run.heard)
+        plan.ended(run, now := now + 2.0)
+    assert heard == [True] * ENOUGH + [False] * 2 * ENOUGH
+    run = plan.next(now)
+    assert run is not None
+    run.bytes, run.heard = 1001, now
+    assert plan.heard(0, 1) == now, "one byte more than ever"
 
 
 def test_who_is_silent_is_not_asked_for_more() -> None:
