@@ -25,6 +25,12 @@ MAX_HEAD = 16 << 10
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: |$)")
 _ONCE = (b"content-length", b"content-range")
 _LENGTH = re.compile(rb"[0-9]{1,16}")
+GATHERED = 64 << 10
+"""Bytes that come together where they come fast enough. A line that others use too brings a few KB at a time, and each
+time costs hand-overs of the interpreter to other threads."""
+SOON = 0.06
+"""Seconds in which so many come, where they are waited for."""
+SHORT = 0.01
 _TCP_CONGESTION = getattr(socket, "TCP_CONGESTION", 13)
 
 
@@ -63,6 +69,7 @@ class Body:
             view[:got] = self._early[:got]
             self._early = self._early[got:]
         else:
+            self._connection.gather(self._left, self._since / max(time.monotonic() - self._mark, SHORT))
             got = self._connection.receive_into(view)
             self._watch_speed(got)
         return got
@@ -139,6 +146,7 @@ class Connection:
         self._keep = False
         self.aborted = False
         """Whether it is to end; it is not used again."""
+        self._least = 1  # bytes that the kernel waits for
         self._listening: float | None = None  # since when nothing came that is waited for
         self.used = 0.0
         """When it was last given back, by the monotonic clock."""
@@ -190,12 +198,19 @@ class Connection:
             raise
         return Body(self, length, early, answer.fields)
 
+    def gather(self, left: int, rate: float) -> None:
+        """Has the next bytes come together while `left` of them are to come, if they come at such a rate."""
+        least = GATHERED if left >= 2 * GATHERED and rate >= GATHERED / SOON else 1
+        if least != self._least and self._sock is not None:
+            self._least = least
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
+
     def receive_into(self, view: memoryview) -> int:
         """Some bytes off the socket, at least one. Raises Unreachable."""
         sock = self._sock
         self._listening = time.monotonic()
         try:
-            got = sock.recv_into(view) if sock is not None else 0
+            got = self._receive(sock, view) if sock is not None else 0
         except TimeoutError:
             raise Unreachable(f"{self.name} fell silent") from None
         except OSError as error:
@@ -205,6 +220,21 @@ class Connection:
         if not got:
             raise Unreachable(f"{self.name} ended the connection too early")
         return got
+
+    def _receive(self, sock: socket.socket, view: memoryview) -> int:
+        try:
+            return sock.recv_into(view)
+        except TimeoutError:
+            if self._least == 1:
+                raise
+            self.gather(0, 0.0)  # it became slow: what did come is to be had all the same
+            sock.settimeout(0.0)
+            try:
+                return sock.recv_into(view)
+            except BlockingIOError:
+                raise TimeoutError from None
+            finally:
+                sock.settimeout(self.config.stall_timeout)
 
     def end(self, whole: bool) -> None:
         """The answer's body is over; unless it was read whole, the connection is too."""
@@ -302,6 +332,7 @@ class Connection:
         family, address = resolve(self._host, self._port, self.config.connect_timeout)
         sock = socket.socket(family, socket.SOCK_STREAM)
         self._sock = sock  # at once, so that abort finds it
+        self._least = 1
         try:
             sock.settimeout(max(0.05, deadline - time.monotonic()))
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -12,9 +12,9 @@ All forces to weigh; check each of them again when changing anything here:
     that it takes little with it when it dies; and what a reader waits for does not wait for a long run.
  6. A holder is asked for what it has, and while it is neither benched nor silent; one that is doubted only if nobody
     else has it.
- 7. Readers are asked in the order in which they give a piece as far as known, the time in which they let one wait
-    included, so that those with time to spare are used; sources take turns. None gets more than `PER_HOLDER` runs at a time, a content no more than `RUNS`;
-    when readers wait, `URGENT` times that.
+ 7. Readers are asked in the order in which they give a piece, as far as known, the time included in which they let one
+    wait: so those with time to spare are used. Sources take turns. None gets more than `PER_HOLDER` runs at a time, a
+    content no more than `RUNS`; when readers wait, `URGENT` times that.
  8. When a run ends early, its other pieces are open again at once, for whoever is free.
  9. A new holder is tried with little; a slow one (`SLOW` times slower than the best) is asked only for what no faster
     one has.

@@ -11,7 +11,7 @@ import pytest
 
 from peer.limiter import Limiter
 from peer.swarm.config import SwarmConfig
-from peer.swarm.connection import Connection
+from peer.swarm.connection import GATHERED, Body, Connection
 from peer.swarm.resolve import resolve
 from peer.swarm.sockets import Sockets
 from peer.swarm.source import HttpSource
@@ -115,6 +115,45 @@ def test_bytes_one_by_one_are_not_waited_for(start: bytes) -> None:
         with pytest.raises(RemoteError):
             within(5, lambda: connection.get("/x").read() if start == OK else get(connection))
         assert time.monotonic() - began < 4 * CONFIG.stall_timeout
+
+
+FAST, SLOW = 512 << 10, 100 << 10
+LONG = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (FAST + SLOW + GATHERED)
+
+
+def fast_then_slow() -> Iterator[bytes]:
+    yield LONG
+    for _ in range(FAST >> 14):
+        yield b"f" * (1 << 14)
+        time.sleep(0.005)
+    for _ in range(SLOW // 10_240):
+        time.sleep(CONFIG.stall_timeout / 2)
+        yield b"s" * 10_240
+
+
+def take(body: Body, end: int) -> int:
+    """Reads on to `end`, at least; how many reads that took."""
+    view, done, reads = memoryview(bytearray(FAST)), 0, 0
+    while done < end:
+        done, reads = done + body.readinto(view), reads + 1
+    return reads
+
+
+def test_bytes_come_together_where_they_come_fast() -> None:
+    with answering(fast_then_slow()) as connection, connection.get("/x") as body:
+        assert within(5, take, body, FAST - GATHERED) <= 2 * FAST // GATHERED
+
+
+def test_one_that_becomes_slow_is_heard_all_the_same_and_one_that_falls_silent_is_noticed_soon() -> None:
+    with answering(fast_then_slow(), pause=0.0) as connection, connection.get("/x") as body:
+        take(body, FAST)
+        within(10, take, body, SLOW - 10_240)
+    with answering([LONG, b"f" * FAST, b"s" * 1000, b""], pause=0.01) as connection, connection.get("/x") as body:
+        take(body, FAST)
+        began = time.monotonic()
+        with pytest.raises(Unreachable):
+            within(5, take, body, SLOW)
+        assert time.monotonic() - began < 3 * CONFIG.stall_timeout
 
 
 def test_a_host_that_does_not_answer_costs_the_connect_timeout() -> None:
