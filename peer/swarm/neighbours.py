@@ -2,9 +2,14 @@
 
 Only ids are taken from what is told, and only of peers that a tracker lists: nobody can have us call an address.
 
+Of a crowd each peer knows `MOST`: any of those it met, all as likely (a reservoir; Vitter, Random sampling with a
+reservoir, 1985). Were it the first it met, a crowd would fall apart: who came early would know each other, be full, and
+hear nothing of what the later ones have.
+
 Threading: any thread; the tables are small, and a lock guards them.
 """
 
+import random
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,10 +37,11 @@ class Neighbour:
 class Neighbours:
     """The other readers of one content."""
 
-    def __init__(self, commons: Commons) -> None:
-        self._commons = commons
+    def __init__(self, commons: Commons, dice: random.Random | None = None) -> None:
+        self._commons, self._dice = commons, dice or random.Random()
         self._lock = threading.Lock()
         self._known: dict[str, Neighbour] = {}
+        self._met: set[str] = set()
 
     def rows(self) -> list[PeerRow]:
         """Those who are known."""
@@ -43,22 +49,32 @@ class Neighbours:
             return [neighbour.row for neighbour in self._known.values()]
 
     def met(self, ids: Iterable[str]) -> list[PeerRow]:
-        """These read it too; those of them that are new here."""
+        """These read it too; those of them that are known from now on, some of them in another's place."""
         new: list[PeerRow] = []
         for id in ids:
-            if id in self._known or id == self._commons.others.me or len(self._known) >= MOST:
+            if id in self._known or id == self._commons.others.me or (id in self._met and len(self._known) >= MOST):
                 continue
             row = self._commons.others.find(id)
-            if row is not None and row.url and not row.seed:
-                with self._lock:
-                    self._known[id] = Neighbour(row)
+            if row is not None and row.url and not row.seed and self._take(id, row):
                 new.append(row)
         return new
+
+    def _take(self, id: str, row: PeerRow) -> bool:
+        """Makes it a neighbour, if it is to be one."""
+        with self._lock:
+            self._met.add(id)
+            if len(self._known) >= MOST:
+                if self._dice.randrange(len(self._met)) >= MOST:
+                    return False
+                del self._known[self._dice.choice(list(self._known))]
+            self._known[id] = Neighbour(row)
+        return True
 
     def forget(self, id: str) -> None:
         """It has nothing of it any more, or cannot be reached."""
         with self._lock:
             self._known.pop(id, None)
+            self._met.discard(id)
 
     def due(self, now: float) -> list[str]:
         """Those to ask what they have, the longest not heard first."""

@@ -1,5 +1,8 @@
 """A crowd that begins one file at once, in simulated time: what it costs the source, and the last of the crowd."""
 
+import pytest
+
+from peer.swarm import neighbours
 from tests.support.simulated_swarm.crowd import Crowd
 
 MIB = 1 << 20
@@ -12,6 +15,14 @@ def test_a_crowd_costs_its_source_little_more_than_one_reader() -> None:
     assert not outcome.errors
     assert outcome.given < 1.7
     assert outcome.last < 1.7
+
+
+def test_a_crowd_of_which_each_knows_a_few_does_not_fall_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each knows the first that it met, the last waits for twice as long."""
+    monkeypatch.setattr(neighbours, "MOST", 8)
+    outcome = Crowd(32 * MIB, [RATE] * 80, seed=1).play()
+    assert not outcome.errors
+    assert outcome.last < 2.2
 
 
 def test_readers_on_mixed_lines_read_to_the_end_though_some_leave_and_others_come_late() -> None:

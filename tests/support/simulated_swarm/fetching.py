@@ -36,7 +36,7 @@ class Fetching:
         self.flows: dict[Run, Flow] = {}
         self.on = True
         others = Others(self.id, self._find, lambda cid: [])
-        self._neighbours = Neighbours(cast(Any, _Commons(others)))
+        self._neighbours = Neighbours(cast(Any, _Commons(others)), dice)
         self._clock = world.clock
         self._polling = False
         self._listed = float("-inf")
