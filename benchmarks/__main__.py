@@ -22,6 +22,9 @@ from tests.support import lab, sweep
 
 def main(names: list[str]) -> int:
     """Runs the rows named, or all; 0 if no bar was missed, 1 if one was, 2 if it cannot run."""
+    if {"-h", "--help"} & {*names}:
+        print(__doc__.strip(), "", f"Rows: {', '.join([*ROWS, *swarm.ROWS, *simulated.ROWS])}", sep="\n")
+        return 0
     names = [
         row
         for name in names or [*ROWS, "swarm", *simulated.ROWS]

@@ -6,6 +6,7 @@ BENCH_SWARM_SIZE=256M plays a file a quarter as long (a full run has 1 GiB), BEN
 
 import os
 import random
+import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ RATE = PAYLOAD * 100 * MBIT / 8
 MIXED = (0.5, 1.0, 2.0)
 """Lines of so many times that rate, all as frequent."""
 BAR = 1.3
+EVERY = 10.0
+"""Simulated seconds after which it is told how far they are."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,15 @@ def thousand(sizes: Sizes) -> list[Line]:
 def _play(size: int, readers: int, mixed: bool) -> Outcome:
     dice = random.Random(readers)
     rates = [RATE * (dice.choice(MIXED) if mixed else 1.0) for _ in range(readers)]
-    return Crowd(size, rates, seed=1, churn=mixed).play()
+    crowd = Crowd(size, rates, seed=1, churn=mixed)
+
+    def tell() -> None:
+        text = f"{'mixed' if mixed else 'equal'} lines, after {crowd.clock.now:.0f} s: {crowd.read:.0%} read"
+        print(text, file=sys.stderr, flush=True)
+        crowd.clock.at(crowd.clock.now + EVERY, tell)
+
+    crowd.clock.at(EVERY, tell)
+    return crowd.play()
 
 
 def _lines(text: str, outcome: Outcome) -> list[Line]:

@@ -53,7 +53,7 @@ class Crowd:
         world.servers[SOURCE] = self.source
         self._began: dict[Program, float] = {}
         self._gone: set[str] = set()
-        self._left = len(rates)
+        self._left = self._readers = len(rates)
         soon = size / statistics.median(rates)
         come_late = set(self.dice.sample(range(len(rates)), len(rates) // 10)) if churn else set()
         leave = set(self.dice.sample(range(len(rates)), len(rates) // 10)) if churn else set()
@@ -76,6 +76,12 @@ class Crowd:
         return Outcome(
             last / (self.size / self._slowest), statistics.median(uses), self.source.bytes / self.size, errors
         )
+
+    @property
+    def read(self) -> float:
+        """The part of all that is to be read that is here by now."""
+        here = sum(program.reader.server.pieces.bit_count() for program in self._began)
+        return here / (self._readers * self._every.bit_count())
 
     def _come(self, id: str, rate: float) -> None:
         server = Server(id, self.clock, self._lines, Line(rate), 0, self._every)
