@@ -1,6 +1,7 @@
 """What is kept here of others' files: pin, unpin, evict, free, du."""
 
 import sys
+from collections import Counter
 from typing import Any
 
 import click
@@ -25,6 +26,10 @@ _SAID = {
 }
 _GOOD = frozenset({"evicted", "absent"})
 _AGAIN = frozenset({"unsure", "later"})
+
+
+NAMED = 10
+"""Files named of which the same became at most; --json tells of all."""
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -96,7 +101,7 @@ def evict(remote: Remote, as_json: bool, paths: tuple[str, ...]) -> None:
             found += _pages(remote, "/v1/evict", {"path": network_path(path)})["results"]
         except ShoalError as error:  # the others are still to be done
             failures.append(error)
-    code = _tell({"results": found}, as_json) if found or as_json else 0
+    code = tell({"results": found}, as_json) if found or as_json else 0
     for failure in failures[1:]:
         click.echo(f"shoal: {printable(str(failure))}", err=True)
     if failures:
@@ -109,7 +114,7 @@ def evict(remote: Remote, as_json: bool, paths: tuple[str, ...]) -> None:
 @verb
 def free(remote: Remote, as_json: bool, keep: int) -> None:
     """Give up the copies that at least so many others have."""
-    sys.exit(_tell(_pages(remote, "/v1/free", {"keep": keep}), as_json))
+    sys.exit(tell(_pages(remote, "/v1/free", {"keep": keep}), as_json))
 
 
 @click.command(epilog="Example:  shoal du data")
@@ -148,16 +153,26 @@ def _say(answer: dict[str, Any], as_json: bool, what: str) -> None:
         click.echo(f"{what}: {printable(str(answer.get('path', '')) or 'everything')}")
 
 
-def _tell(answer: dict[str, Any], as_json: bool) -> int:
+def _tell_one(what: str, outcome: str) -> None:
+    line, stays = f"{what}: {_SAID.get(outcome, printable(outcome))}", outcome not in _GOOD
+    click.echo(f"shoal: {line}" if stays else line, err=stays)
+
+
+def tell(answer: dict[str, Any], as_json: bool) -> int:
     """Says what became of each, what stays among the errors; the exit code: 1 if one could not go, 5 if it may yet."""
     told = typed(answer, Results)
     stay = [result for result in told.results if result.outcome not in _GOOD]
     if as_json:
         print_json(answer)
     else:
+        count = Counter[str]()
         for result in told.results:
-            line = f"{printable(result.path)}: {_SAID.get(result.outcome, printable(result.outcome))}"
-            click.echo(f"shoal: {line}" if result in stay else line, err=result in stay)
+            count[result.outcome] += 1
+            if count[result.outcome] <= NAMED:
+                _tell_one(printable(result.path), result.outcome)
+        for outcome, times in count.items():
+            if times > NAMED:
+                _tell_one(f"and {times - NAMED:,} more", outcome)
         gone = [result.bytes for result in told.results if result.outcome == "evicted"]
         if gone or not stay:
             click.echo(f"given up: {len(gone)} files, {show_size(sum(gone))}")
