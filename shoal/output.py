@@ -42,7 +42,7 @@ def print_columns(rows: list[tuple[str, ...]]) -> None:
 def lines(value: object, name: str = "", sizes: Container[str] = ()) -> Iterator[tuple[str, str]]:
     """Any JSON as lines of (name, value), names of what is inside joined by dots.
 
-    Numbers are sizes whose name says "bytes", and those whose whole name is one of `sizes`.
+    Numbers are sizes whose name says "bytes", and those whose whole name is one of `sizes`; a limit of 0 is none.
     """
     if isinstance(value, dict) and value:
         for key, inner in value.items():
@@ -53,8 +53,10 @@ def lines(value: object, name: str = "", sizes: Container[str] = ()) -> Iterator
     elif isinstance(value, list):
         yield name, ", ".join(map(_word, value)) or "-"
     else:
-        is_size = "bytes" in name or name in sizes
-        yield name, show_size(value) if isinstance(value, int) and is_size else _word(value)
+        if isinstance(value, int) and ("bytes" in name or name in sizes):
+            yield name, show_size(value) if value or "limit" not in name else "none"
+        else:
+            yield name, _word(value)
 
 
 def _word(value: object) -> str:

@@ -200,12 +200,15 @@ def test_the_sizes_of_the_cache_are_for_people_and_in_json_for_programs(peer: Fa
     """All that a peer tells of its cache is bytes, but for what was counted and what is said in words."""
     told = Room(Layout(tmp_path), 20 << 30, 1 << 30, lambda: 5 << 40).status()
     told |= {"used": 3 << 20, "evicted": 4096}
-    peer.instead["GET /v1/status"] = 200, {"cache": told, "sockets": {"limit": 400}, "used": 4096}
+    peer.instead["GET /v1/status"] = (
+        200,
+        {"cache": told, "sockets": {"limit": 400}, "used": 4096, "limits": {"up_bytes": 0}},
+    )
     result = shoal("--peer", peer.address, "status")
     lines = {name: value.strip() for name, _, value in (line.partition(" ") for line in result.stdout.splitlines())}
     assert (lines["cache.used"], lines["cache.limit"], lines["cache.free"]) == ("3.0 MiB", "20.0 GiB", "5.0 TiB")
     assert (lines["cache.evicted"], lines["cache.not_kept"]) == ("4096", "-")
-    assert (lines["sockets.limit"], lines["used"]) == ("400", "4096")
+    assert (lines["sockets.limit"], lines["used"], lines["limits.up_bytes"]) == ("400", "4096", "none")
     numbers = {f"cache.{name}" for name in told.keys() - {"evicted", "not_kept"}}
     assert all(lines[name].endswith("B") for name in numbers)
     assert json.loads(shoal("--peer", peer.address, "status", "--json").stdout)["cache"] == told
