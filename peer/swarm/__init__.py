@@ -24,7 +24,7 @@
     store       where the verified pieces of a content are
     source      one holder
     sockets     the connections to all holders, kept alive: how many there may be, who waits for one
-    connection  HTTP/1.1 as far as it is needed, every limit enforced; `resolve` its names
+    connection  HTTP/1.1 as far as it is needed, every limit enforced; `resolve` its names; `body`, an answer's bytes
     pieces      a download's pieces on disk, shared with the data server
     recheck     pieces on disk read again; what rotted is missing
     partial     what is left of downloads that nobody has open
@@ -33,8 +33,9 @@
     keeper      hands what is whole to the scanner; `gathering`, in bunches
     commons     what all contents share; config, counters
 
-May import `shoal`, `peer.share`, `peer.layout`, `peer.messages`, `peer.news`, `peer.bitmap`. Knows no FUSE and no
-catalogue: holders are asked for through a function, and so is what comes after a file.
+May import `shoal`, `peer.share`, `peer.cache`, `peer.layout`, `peer.messages`, `peer.news`, `peer.bitmap`,
+`peer.limiter`, `peer.priority`. Knows no FUSE and no catalogue: holders are asked for through a function, and so is
+what comes after a file.
 """
 
 from peer.swarm.commons import FindHolders, Others
