@@ -13,6 +13,9 @@ from shoal.errors import Misbehaved, Unreachable
 if TYPE_CHECKING:
     from peer.swarm.connection import Connection
 
+GATHERED = 64 << 10
+"""Bytes that come together where they come fast enough. A line that others use too brings a few KB at a time, and each
+time costs hand-overs of the interpreter to other threads."""
 SHORT = 0.01
 """Seconds over which a rate is measured at least."""
 
@@ -52,7 +55,6 @@ class Body:
             view[:got] = self._early[:got]
             self._early = self._early[got:]
         else:
-            self._connection.gather(self._left, self._since / max(time.monotonic() - self._mark, SHORT))
             got = self._connection.receive_into(view)
             self._watch_speed(got)
         return got
@@ -102,8 +104,11 @@ class Body:
         self._since += got
         now = time.monotonic()
         passed = now - self._mark
-        config = self._connection.config
+        connection = self._connection
+        if got < GATHERED or connection.gathers:
+            connection.gather(self._left - got, self._since / max(passed, SHORT))
+        config = connection.config
         if passed > config.stall_timeout:
             if self._since < config.lowest_speed * passed:
-                raise Unreachable(f"{self._connection.name} is too slow: {self._since} bytes in {passed:.1f} s")
+                raise Unreachable(f"{connection.name} is too slow: {self._since} bytes in {passed:.1f} s")
             self._mark, self._since = now, 0

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from peer.limiter import Limiter
-from peer.swarm.body import Body
+from peer.swarm.body import GATHERED, Body
 from peer.swarm.config import SwarmConfig
 from peer.swarm.resolve import resolve
 from shoal.errors import Busy, Gone, Misbehaved, Refused, RemoteError, Unreachable
@@ -24,11 +24,8 @@ MAX_HEAD = 16 << 10
 _STATUS = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9][0-9])(?: |$)")
 _ONCE = (b"content-length", b"content-range")
 _LENGTH = re.compile(rb"[0-9]{1,16}")
-GATHERED = 64 << 10
-"""Bytes that come together where they come fast enough. A line that others use too brings a few KB at a time, and each
-time costs hand-overs of the interpreter to other threads."""
 SOON = 0.06
-"""Seconds in which so many come, where they are waited for."""
+"""Seconds in which `GATHERED` bytes come, where they are waited for."""
 _TCP_CONGESTION = getattr(socket, "TCP_CONGESTION", 13)
 
 
@@ -103,6 +100,11 @@ class Connection:
             self.close()
             raise
         return Body(self, length, early, answer.fields)
+
+    @property
+    def gathers(self) -> bool:
+        """Whether more than one byte is waited for."""
+        return self._least > 1
 
     def gather(self, left: int, rate: float) -> None:
         """Has the next bytes come together while `left` of them are to come, if they come at such a rate."""

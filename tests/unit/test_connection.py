@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 from peer.limiter import Limiter
-from peer.swarm.body import Body
+from peer.swarm.body import GATHERED, Body
 from peer.swarm.config import SwarmConfig
-from peer.swarm.connection import GATHERED, Connection
+from peer.swarm.connection import Connection
 from peer.swarm.resolve import resolve
 from peer.swarm.sockets import Sockets
 from peer.swarm.source import HttpSource
