@@ -1,7 +1,7 @@
 """`make bench`, or `python -m benchmarks [ROW …]`: ours, theirs, turn by turn, medians, ratios, bars.
 
 `swarm` stands for all rows whose programs run on hosts of their own (`benchmarks.swarm`); `thousand` is a simulation
-(`benchmarks.simulated`) and takes an hour.
+(`benchmarks.simulated`) and takes some two hours.
 
 BENCH_SIZE=256M BENCH_SMALL=200 BENCH_LISTED=2000 BENCH_SWARM_SIZE=32M BENCH_ROUNDS=1 makes a quick run, whose bars say
 little.
