@@ -52,11 +52,10 @@ def lines(value: object, name: str = "", sizes: Container[str] = ()) -> Iterator
             yield from lines(inner, f"{name}.{number}", sizes)
     elif isinstance(value, list):
         yield name, ", ".join(map(_word, value)) or "-"
+    elif isinstance(value, int) and ("bytes" in name or name in sizes):
+        yield name, show_size(value) if value or "limit" not in name else "none"
     else:
-        if isinstance(value, int) and ("bytes" in name or name in sizes):
-            yield name, show_size(value) if value or "limit" not in name else "none"
-        else:
-            yield name, _word(value)
+        yield name, _word(value)
 
 
 def _word(value: object) -> str:

@@ -56,7 +56,7 @@ class Body:
             self._early = self._early[got:]
         else:
             got = self._connection.receive_into(view)
-            self._watch_speed(got)
+            self._measure(got)
         return got
 
     def _read_limited(self, view: memoryview) -> int:
@@ -100,7 +100,8 @@ class Body:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _watch_speed(self, got: int) -> None:
+    def _measure(self, got: int) -> None:
+        """So many bytes came: they may come together, or come too slowly."""
         self._since += got
         now = time.monotonic()
         passed = now - self._mark

@@ -178,7 +178,7 @@ class Connection:
                 self._connect()
             assert self._sock is not None
             self._keep = False
-            self.gather(0, 0.0)  # the body before may have come to its end all at once
+            self.gather(0, 0.0)  # a head may be short
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have said why before it went
                 self._sock.sendall(request)
             return self._read_head()

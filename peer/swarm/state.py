@@ -13,7 +13,7 @@ from peer.swarm.window import Window
 
 SILENT = 1.0
 """A run of which no byte came for so long is late, and one that needs so much longer for what a reader waits for."""
-ENOUGH = 8
+BROKEN = 8
 """Runs that end in the middle of a piece, after which bytes of it that came before are of no use."""
 
 
@@ -157,7 +157,7 @@ class State:
         self.runs.remove(run)
         if self._part(run) and not run.cancelled:
             self._broken[run.at] += 1
-            if self._broken[run.at] < ENOUGH:
+            if self._broken[run.at] < BROKEN:
                 self._furthest.pop(run.at, None)
         for double in [double for double in self._doubles if run in double[:2]]:
             self._settle(double, run)
@@ -173,7 +173,7 @@ class State:
     def heard(self, first: int, end: int) -> float:
         """When a useful byte last came by a run for one of these pieces; 0 if none did.
 
-        After `ENOUGH` runs that ended in the middle of a piece, what came before is of no use: else a few who crawl,
+        After `BROKEN` runs that ended in the middle of a piece, what came before is of no use: else a few who crawl,
         or lie, each given up in its turn, would keep a read waiting for ever.
         """
         last = 0.0

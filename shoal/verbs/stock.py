@@ -26,8 +26,6 @@ _SAID = {
 }
 _GOOD = frozenset({"evicted", "absent"})
 _AGAIN = frozenset({"unsure", "later"})
-
-
 NAMED = 10
 """Files named of which the same became at most; --json tells of all."""
 

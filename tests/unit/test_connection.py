@@ -161,7 +161,7 @@ def test_a_short_answer_is_heard_whatever_the_one_before_ended_with() -> None:
         connection = Connection("127.0.0.1", server.getsockname()[1], "x", CONFIG, lambda connection: None, Limiter())
         try:
             assert get(connection) == b"hello"
-            connection.gather(FAST, 1e9)  # as when all that was left of a body came at once
+            connection.gather(FAST, 1e9)
             assert within(5, get, connection) == b"hello"
         finally:
             connection.close()

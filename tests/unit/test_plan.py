@@ -2,7 +2,7 @@ import math
 
 from peer import bitmap
 from peer.swarm.plan import DEFER, KIB, LITTLE, PATIENCE, PER_HOLDER, RUN, RUNS, SILENT, URGENT, Plan, Run, Wait
-from peer.swarm.state import ENOUGH
+from peer.swarm.state import BROKEN
 from peer.swarm.window import AHEAD, BEGUN, EARLY, MIB, SLACK, Window
 
 PIECE = 256 * KIB
@@ -300,6 +300,17 @@ def test_what_is_asked_of_a_holder_already_makes_it_later() -> None:
     assert [run.holder for run in all_runs(plan)] == ["a", "b"]
 
 
+def test_readers_that_give_soonest_are_asked_first() -> None:
+    plan = crowd("me", "fast", "slow")
+    for holder, rate in (("slow", 2 * MIB), ("fast", 8 * MIB)):
+        plan.news(holder, bitmap.span(64, 128), (0, 0), 1.0)
+        at_rate(plan, holder, rate)
+    plan.holdings["fast"].turn = 1  # it was asked last
+    assert next(run.holder for run in all_runs(plan) if run.holder != "owner") == "fast", (
+        "though it is the other's turn"
+    )
+
+
 def test_what_no_reader_has_after_all_is_the_source_s_again() -> None:
     plan = crowd("anna", "ben")
     plan.news("ben", bitmap.span(0, COUNT), (0, COUNT), 1.0)
@@ -497,13 +508,13 @@ def test_what_comes_again_and_again_and_never_to_its_end_is_of_no_use() -> None:
     plan.hold("bad", None)
     plan.waits.append(Wait(0, 1, 1.0))
     now, heard = 1.0, []
-    for _ in range(3 * ENOUGH):
+    for _ in range(3 * BROKEN):
         run = plan.next(now)
         assert run is not None
         run.bytes, run.heard = 1000, now + 1.0
         heard.append(plan.heard(0, 1) == run.heard)
         plan.ended(run, now := now + 2.0)
-    assert heard == [True] * ENOUGH + [False] * 2 * ENOUGH
+    assert heard == [True] * BROKEN + [False] * 2 * BROKEN
     run = plan.next(now)
     assert run is not None
     run.bytes, run.heard = 1001, now
