@@ -220,14 +220,14 @@ def _peer_name(name: str | None) -> str:
 def _listen_address(text: str) -> tuple[str, int]:
     """Like `parse_address`, but port 0 is any free one, and the host is turned into a literal address."""
     host, _, port = text.rpartition(":")
-    if port != "0":
-        host, number = parse_address(text)
-    else:
-        host, number = host.removeprefix("[").removesuffix("]"), 0
     try:
+        if port != "0":
+            host, number = parse_address(text)
+        else:
+            host, number = host.removeprefix("[").removesuffix("]"), 0
         return str(socket.getaddrinfo(host, number, type=socket.SOCK_STREAM)[0][4][0]), number
-    except OSError:
-        raise UsageError(f"not an address to listen at: {text!r}") from None
+    except (UsageError, OSError):
+        raise UsageError(f"--http: not an address to listen at: {text!r} (example: 127.0.0.1:8080)") from None
 
 
 def _size(option: str, text: str | None) -> int | None:

@@ -5,6 +5,7 @@ import threading
 from stat import S_IFDIR, S_IFREG
 from struct import Struct
 
+from peer.catalogue.tree import File
 from peer.mount.protocol import FOREVER, NOT_AT_ALL, ROOT
 from peer.mount.table import Known
 from peer.vfs import Attributes, Node, Vfs
@@ -32,13 +33,27 @@ class Answers:
         if known.handles:
             attr_valid, attributes = self._seen(known, node)
         else:  # as with thousands in a listing
-            attr_valid, attributes = valid, self._vfs.attributes(node)
+            attr_valid, attributes = valid, self.of(known, node)
         return known.id, 0, valid[0], attr_valid[0], valid[1], attr_valid[1], *self.attr(known.id, attributes)
 
     def attributes(self, known: Known, node: Node) -> bytes:
         """`ATTRIBUTES`."""
         valid, attributes = self._seen(known, node)
         return ATTRIBUTES.pack(*valid, *self.attr(known.id, attributes))
+
+    def of(self, known: Known, node: Node) -> Attributes:
+        """What the kernel is to be told of a node. While a file of the network is open its time stays as it was told.
+
+        Told another one, the kernel frees what it caches of the file, and whoever asked, `ls` for example, waits for
+        each page that is being fetched just then.
+        """
+        attributes = self._vfs.attributes(node)
+        if type(node) is File:
+            if not known.handles:
+                known.told = node.version
+            elif known.told is not None:
+                return attributes._replace(mtime=known.told.mtime)
+        return attributes
 
     def attr(self, id: int, attributes: Attributes) -> tuple[int, ...]:
         """The fields of `protocol.ATTR`."""
@@ -62,4 +77,4 @@ class Answers:
             with self._lock:
                 if known.handles and known.handles[-1].follows:
                     return NOT_AT_ALL, known.handles[-1].attributes
-        return self.valid(known), self._vfs.attributes(node)
+        return self.valid(known), self.of(known, node)

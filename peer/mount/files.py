@@ -212,6 +212,9 @@ class Files:
         if not file.handle.direct and not file.handle.settled:
             file.known.unsettled = True  # what was read may have been something else
         file.handle.close()
+        if file.known.behind and not file.known.handles:
+            file.known.behind = False
+            self._write(protocol.inval_inode(file.known.id, -1), ())
         if file.known.pages and not file.known.handles:
             self._later(lambda: self.free_pages(file.known))
 

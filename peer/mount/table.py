@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from msgspec import Struct
 
 from peer.catalogue.tree import File
+from peer.catalogue.version import Version
 from peer.mount.protocol import ROOT
 from peer.vfs import Handle, Node, Seen, version_of
 
@@ -51,6 +52,10 @@ class Known(Struct, eq=False, gc=False):
     lookups: int = 0
     node: Node | None = None
     """Of a file that is open: what was opened."""
+    told: Version | None = None
+    """Of a file of the network: the version with the time that the kernel believes."""
+    behind: bool = False
+    """Of a file that is open: whether its time or mode changed since, and the kernel is to be told at its close."""
     turn: int = 0
     """Of a directory: counts its changes."""
     cached: int = -1
@@ -238,6 +243,7 @@ class Table:
             if node is not None and _version(node) == known.version:
                 if known.version != _DIRECTORY:
                     told.attributes.append(known)
+                    known.behind = bool(known.handles)
                 return
             del self._paths[path]
             self._gone[path] = known

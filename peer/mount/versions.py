@@ -5,7 +5,7 @@ cache and one size, whatever is shown there. Answering the new version's opens
 with direct I/O while the old one is open is not enough: `mmap` and `sendfile`
 go through the page cache all the same, and fill it. So:
 
-- **Pin.** While a path is open, its attributes are those of what is open, and
+- **Pin.** While a path is open, its attributes are those of what was opened first, and
   every handle on it is of the same source. A path that shows another version,
   or none, is *moved*: the old inode is given a hidden path in libfuse's table
   (`libfuse.LibfuseMount` does that), keeps its pin there, and the path is free. The
@@ -66,6 +66,9 @@ class Pin:
     path: bytes
     node: Node
     source: str
+    mtime: int
+    """That with which it was first opened. Told another one, the kernel frees what it caches of the file, and whoever
+    asked waits for what is being read."""
     handles: dict[int, Handle] = field(default_factory=dict)
     moving: bool = False
     """Libfuse is about to give its inode another path: nothing more may be opened by this one."""
@@ -126,9 +129,10 @@ class Versions:
             handles.insert(0, spare.handle)
         for handle in handles:
             try:
-                return handle.attributes
+                attributes = handle.attributes
             except OSError:  # closed just now
                 continue
+            return attributes if pin is None or handle.follows else attributes._replace(mtime=pin.mtime)
         return None
 
     def claim_spare(self, path: bytes, version: str, opener: int) -> Handle | None:
@@ -183,7 +187,7 @@ class Versions:
         self._young[path] = handle.attributes.size
         self._moved.pop(path, None)
         if pin is None:
-            pin = self.pins[path] = Pin(path, node, handle.source)
+            pin = self.pins[path] = Pin(path, node, handle.source, handle.attributes.mtime)
         number, self._next = self._next, self._next + 1
         pin.handles[number] = self.handles[number] = handle
         self._owners[number] = pin

@@ -3,6 +3,7 @@
 import errno
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -239,3 +240,27 @@ def test_waiting_readers_do_not_stop_other_calls(place: tuple[Network, Path]) ->
         assert [reader.wait(20) for reader in readers] == [0] * 30
         net.swarm.held.clear()
         net.swarm.let_go.clear()
+
+
+def test_a_new_time_keeps_nobody_waiting_for_who_reads(place: tuple[Network, Path]) -> None:
+    """As when one of two owners leaves in the midst of a read, and the file has the other's time from now on."""
+    net, point = place
+    entry = net.remote("touched", BIG)
+    net.swarm.held.add(entry.cid)
+    before = shell('stat -c %Y "$1"', point / "touched")
+    readers = [subprocess.Popen(["sh", "-c", 'cat "$1" > /dev/null', "sh", point / "touched"])]
+    try:
+        until(lambda: any(path == "touched" for path, _, _ in net.swarm.reads), 10, "it is read")
+        net.remote("touched", BIG)
+        time.sleep(0.3)
+        readers.append(subprocess.Popen(["sh", "-c", 'cat "$1" > /dev/null', "sh", point / "touched"]))
+        time.sleep(0.3)
+        assert "touched" in shell('timeout -s KILL 5 ls -l "$1"', point)
+        assert shell('timeout -s KILL 5 stat -c %Y "$1"', point / "touched") == before
+    finally:
+        net.swarm.let_go.set()
+        assert [reader.wait(20) for reader in readers] == [0] * len(readers)
+        net.swarm.held.clear()
+        net.swarm.let_go.clear()
+    until(lambda: shell('stat -c %Y "$1"', point / "touched") != before, 5, "the new time is shown")
+    assert (point / "touched").read_bytes() == BIG

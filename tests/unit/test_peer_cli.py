@@ -52,6 +52,12 @@ def test_without_options_the_http_port_is_loopback_s_and_closed(
     assert (config.open, config.token, config.allowed_hosts) == (False, "", ())
 
 
+@pytest.mark.parametrize("wrong", ["9001", "localhost:", "no/host:80", "host:70000", ""])
+def test_a_wrong_place_for_the_http_port_is_told_with_its_option(places: tuple[Path, Path], wrong: str) -> None:
+    with pytest.raises(UsageError, match=r"^--http: not an address .*example: 127\.0\.0\.1:8080"):
+        run("t:1", *places, "--http", wrong)
+
+
 def test_small_files_are_fetched_ahead_unless_it_is_told_not_to(
     places: tuple[Path, Path], ran: list[PeerConfig]
 ) -> None:
