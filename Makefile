@@ -26,10 +26,10 @@ test: lint features unit
 
 unit: environment
 	@echo "== pytest"
-	@python -m pytest -v --no-header --tb=short $(ARGS) || { [ $$? = 1 ] && \
+	@python -m pytest -n 2 --dist loadfile -v --no-header --tb=short $(ARGS) || { [ $$? = 1 ] && \
 	! grep -v '"tests/integration/' .pytest_cache/v/cache/lastfailed | grep -q '"tests/' && \
 	echo "== pytest: real programs that failed, once more: a machine may stall; who passes now is a test to be mended" && \
-	python -m pytest -v --no-header --tb=short --last-failed --last-failed-no-failures=none --maxfail=1 $(ARGS); }
+	python -m pytest -n 0 -v --no-header --tb=short --last-failed --last-failed-no-failures=none --maxfail=1 $(ARGS); }
 
 features: environment
 	@echo "== behave"
