@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from peer.config import Fuse
 from tests.support import sweep
 from tests.support.cluster import Cluster
 from tests.support.patience import TooLate, until
+from tests.support.swarm_ground import Ground
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -53,6 +55,14 @@ def shared_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         yield made
         if getattr(request.node, "failed", False):
             made.show_logs()
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Iterator[Ground]:
+    """A swarm over holders in memory."""
+    made = Ground(tmp_path)
+    yield made
+    made.close()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,8 +10,8 @@ import pytest
 from shoal.errors import LocalError
 from shoal.manifest import MIB, manifest_of
 from shoal.wire import Entry
-from tests.integration.test_swarm_reads import PATH, Ground
 from tests.support.patience import within
+from tests.support.swarm_ground import PATH, Ground
 from tests.support.swarm_in_memory import QUICK
 
 DATA = random.Random(11).randbytes(9 * MIB + 3)

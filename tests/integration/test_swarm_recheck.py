@@ -10,9 +10,9 @@ from peer.share.check import Disk
 from peer.share.index import Index
 from peer.swarm.recheck import downloads, recheck
 from shoal.manifest import MIB, manifest_of
-from tests.integration.test_swarm_reads import DATA, MANIFEST, PIECE, Ground
 from tests.support.patience import until
 from tests.support.rot import flip
+from tests.support.swarm_ground import DATA, MANIFEST, PIECE, Ground
 
 PIECES = range(20, 28)
 """The pieces that are here; the file has 49."""

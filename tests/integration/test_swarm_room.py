@@ -9,8 +9,8 @@ import pytest
 from peer.cache.room import Room
 from peer.messages import Ended
 from shoal.manifest import KIB, MIB, Manifest, manifest_of
-from tests.integration.test_swarm_reads import Ground
 from tests.support.patience import until, within
+from tests.support.swarm_ground import Ground
 from tests.support.swarm_in_memory import QUICK, entry_of
 
 LARGE = random.Random(31).randbytes(9 * MIB + 3)

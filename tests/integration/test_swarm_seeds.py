@@ -14,8 +14,8 @@ from peer.swarm import legacy
 from shoal.errors import Gone, Lied, RemoteError, Unreachable
 from shoal.manifest import MIB, manifest_of
 from shoal.wire import Entry, Owner
-from tests.integration.test_swarm_reads import PATH, Ground, fails
 from tests.support.patience import until, within
+from tests.support.swarm_ground import PATH, Ground, fails
 from tests.support.swarm_in_memory import QUICK, Faults, Holder
 
 DATA = random.Random(9).randbytes(3 * MIB + 1)
