@@ -1,10 +1,11 @@
 """A real mount over a network in memory: what programs see and read."""
 
 import errno
+import hashlib
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -242,25 +243,42 @@ def test_waiting_readers_do_not_stop_other_calls(place: tuple[Network, Path]) ->
         net.swarm.let_go.clear()
 
 
-def test_a_new_time_keeps_nobody_waiting_for_who_reads(place: tuple[Network, Path]) -> None:
+CHANGES: dict[str, Callable[[Network], object]] = {
+    "time": lambda net: net.remote("touched", BIG),
+    "mode": lambda net: net.remote("touched", BIG, x=True),
+    "content": lambda net: net.remote("touched", b"other"),
+    "gone": lambda net: net.put({"touched": []}),
+    "gone and back": lambda net: (net.put({"touched": []}), time.sleep(0.3), net.remote("touched", BIG)),
+}
+"""What may happen to a file; its time is another one each time."""
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_what_changes_keeps_nobody_waiting_for_who_reads(
+    place: tuple[Network, Path], change: Callable[[Network], object]
+) -> None:
     """As when one of two owners leaves in the midst of a read, and the file has the other's time from now on."""
     net, point = place
-    entry = net.remote("touched", BIG)
-    net.swarm.held.add(entry.cid)
-    before = shell('stat -c %Y "$1"', point / "touched")
-    readers = [subprocess.Popen(["sh", "-c", 'cat "$1" > /dev/null', "sh", point / "touched"])]
+    net.swarm.held.add(net.remote("touched", BIG).cid)
+    net.swarm.reads.clear()
+    shell('ls -l "$1"', point)
+    words = ["sh", "-c", 'sha1sum < "$1"', "sh", str(point / "touched")]
+    readers = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True)]
     try:
         until(lambda: any(path == "touched" for path, _, _ in net.swarm.reads), 10, "it is read")
-        net.remote("touched", BIG)
-        time.sleep(0.3)
-        readers.append(subprocess.Popen(["sh", "-c", 'cat "$1" > /dev/null', "sh", point / "touched"]))
-        time.sleep(0.3)
-        assert "touched" in shell('timeout -s KILL 5 ls -l "$1"', point)
-        assert shell('timeout -s KILL 5 stat -c %Y "$1"', point / "touched") == before
+        change(net)
+        for _ in range(2):
+            time.sleep(0.3)
+            for command in ('ls -l "$1"', 'stat "$1"/touched || true', 'ls -l "$1"'):
+                shell(f"timeout -s KILL 5 sh -c '{command}' sh \"$1\"", point)
+            readers.append(subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
     finally:
         net.swarm.let_go.set()
-        assert [reader.wait(20) for reader in readers] == [0] * len(readers)
+        said = [reader.communicate(timeout=20)[0] for reader in readers]
         net.swarm.held.clear()
         net.swarm.let_go.clear()
-    until(lambda: shell('stat -c %Y "$1"', point / "touched") != before, 5, "the new time is shown")
-    assert (point / "touched").read_bytes() == BIG
+    assert said[0].split()[0] == hashlib.sha1(BIG).hexdigest()
+    now = net.vfs.find("touched")
+    if now is not None:
+        time_now = net.vfs.attributes(now).mtime // 1_000_000_000
+        until(lambda: shell('stat -c %Y "$1"', point / "touched") == f"{time_now}\n", 5, "the new time is shown")
