@@ -67,7 +67,8 @@ def _play(size: int, readers: int, mixed: bool) -> Outcome:
 def _lines(text: str, outcome: Outcome) -> list[Line]:
     note = (
         f"the reader in the middle used {100 * outcome.use:.0f} % of its line until it was done; "
-        f"the source gave {outcome.given:.2f} × the file; {outcome.errors} reads failed"
+        f"the source gave {outcome.given:.2f} × the file; "
+        f"{outcome.errors} reads failed, the longest took {outcome.longest:.1f} s"
     )
     return [
         Line(f"{text}: the last one done", "×", [outcome.last], "the slowest line's optimum", [1.0], BAR, True, note)

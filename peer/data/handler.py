@@ -286,7 +286,8 @@ class Connection:
             fields.append((b"Content-Range", b"bytes %d-%d/%d" % (offset, offset + length - 1, size)))
         if request.method == b"GET":
             piece = piece_size(size)
-            part = Part(content.cid, offset // piece, -(-(offset + length) // piece)) if elsewhere else NO_PART
+            first, end = offset // piece, -(-(offset + length) // piece)
+            part = Part(content.cid, first, end, content.lasting) if elsewhere else NO_PART
             self._out.take_turn(self.asker, length, part, self._limits.patience if elsewhere else self._limits.stall)
         try:
             fields += self._news(heard, content, offset // piece_size(size))  # not before: a 503 would tell nothing

@@ -8,7 +8,9 @@ All forces to weigh; check each of them again when changing anything here:
  3. Who has fewest under way is next; among those (4) decides, then who was served longest ago. Of one asker's answers
     the smallest is next, because somebody waits for it.
  4. What was given least often comes before what others have already: each piece leaves a source once before any leaves
-    twice. Who asks for one that another has just been given waits, is told 503, and gets it from that one.
+    twice. Who asks for one that another has just been given waits, is told 503, and gets it from that one. Who has a
+    content only in part counts to `FEW`: who comes late to a crowd wants what all gave long ago, and would be last
+    everywhere, and wait for ever.
  5. Nobody holds up the others by reading slowly: who crawls does not count, and another one is sent beside it. When
     there are `CRAWLING` times as many as there are slots, one who crawls, badly or with more than its share, is cut,
     and is last for a while.
@@ -37,15 +39,18 @@ LAST = 30.0
 """Seconds for which one who was cut is after all others."""
 CONTENTS = 64
 """Contents of which is known how often each piece was given, at most: those given last."""
+FEW = 2
+"""Times that a piece was given beyond which it is all the same, where not all of the content is here."""
 _MOST = 255
 
 
 class Part(NamedTuple):
-    """The pieces first ≤ n < end of a content."""
+    """The pieces first ≤ n < end of a content, which is here as a `whole` or in part."""
 
     cid: str
     first: int
     end: int
+    whole: bool = True
 
 
 NO_PART = Part("", 0, 0)
@@ -59,7 +64,7 @@ class Given:
 
     def add(self, part: Part) -> None:
         """These pieces are being given."""
-        cid, first, end = part
+        cid, first, end, _ = part
         if first >= end:
             return
         times = self._times.setdefault(cid, bytearray())
@@ -72,9 +77,10 @@ class Given:
             times[number] = min(_MOST, times[number] + 1)
 
     def times(self, part: Part) -> int:
-        """How often the one of these pieces was given that was given most often."""
+        """How often the one of these pieces was given that was given most often, as far as that matters."""
         times = self._times.get(part.cid)
-        return max(times[part.first : part.end], default=0) if times is not None else 0
+        most = max(times[part.first : part.end], default=0) if times is not None else 0
+        return most if part.whole else min(most, FEW)
 
 
 @dataclass(slots=True, eq=False)

@@ -78,6 +78,24 @@ def test_what_was_given_least_often_goes_first() -> None:
     assert order == [other, elsewhere, again, same]
 
 
+def test_who_comes_late_to_a_crowd_is_not_last_for_ever() -> None:
+    """It wants what all others had long ago, of peers that are busy with giving each other the rest."""
+    turns = Turns(slots=1)
+    for _ in range(5):
+        first = turns.ask("a", MIB, Part("cid", 0, 1, whole=False))
+        turns.advance(0.0)
+        turns.end(first, 0.0)
+    served, late = None, turns.ask("late", MIB, Part("cid", 0, 1, whole=False))
+    for time in range(1, 20):
+        others = [turns.ask(asker, MIB, Part("cid", time, time + 1, whole=False)) for asker in ("b", "c", "d")]
+        for _ in others:
+            (served,) = turns.advance(time)
+            if served is late:
+                return
+            turns.end(served, time)
+    raise AssertionError("it was never served")
+
+
 def test_the_run_that_has_a_piece_that_was_given_waits() -> None:
     turns = Turns(slots=1)
     first = turns.ask("a", MIB, Part("cid", 3, 5))

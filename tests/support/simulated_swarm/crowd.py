@@ -34,6 +34,8 @@ class Outcome:
     given: float
     """Bytes that the source sent, by the file's."""
     errors: int
+    longest: float
+    """Seconds that a read took at most."""
 
 
 class Crowd:
@@ -74,7 +76,11 @@ class Crowd:
                 last = max(last, took)
                 uses.append(self.size / program.reader.down.rate / took)
         return Outcome(
-            last / (self.size / self._slowest), statistics.median(uses), self.source.bytes / self.size, errors
+            last / (self.size / self._slowest),
+            statistics.median(uses),
+            self.source.bytes / self.size,
+            errors,
+            max(program.longest for program in self._began),
         )
 
     @property

@@ -189,15 +189,18 @@ class Server:
             id = flow.client.id
             sent[id] = sent.get(id, 0) + 1
             told, answer = flow.turn  # type: ignore[misc]
-            self._given.add(Part(CID, flow.run.first, flow.run.end))
+            self._given.add(self._part(flow.run))
             self._lines.start(flow)
             if self.faults.cuts:
                 self._clock.at(self._clock.now + self.faults.cuts.pop(), self._cut, flow)
             answer(flow, told)
 
     def _turn(self, flow: Flow) -> tuple[int, int, float]:
-        id, run = flow.client.id, flow.run
-        return self._sent.get(id, 0), self._given.times(Part(CID, run.first, run.end)), self._served.get(id, 0.0)
+        id = flow.client.id
+        return self._sent.get(id, 0), self._given.times(self._part(flow.run)), self._served.get(id, 0.0)
+
+    def _part(self, run: Run) -> Part:
+        return Part(CID, run.first, run.end, self.pieces == self.every)
 
     def over(self, flow: Flow) -> None:
         """The answer is, or nobody waits for it."""
