@@ -72,15 +72,19 @@ def test_a_file_by_path(share, port):
 
 
 def test_what_others_were_given_goes_last_only_for_who_can_ask_those(share, monkeypatch):
-    """By path, as browsers ask, nobody else can be asked."""
-    cid, parts = share.add("f", BIG).cid, []
+    """By path, as browsers ask, nobody else can be asked. What is here in part is told from what is here as a whole."""
+    cid, parts, under_way = share.add("f", BIG).cid, [], manifest_of(BIG[1:])
+    pieces = Pieces.create_or_open(share.layout, under_way)
+    for number in range(3):
+        pieces.write(verify(under_way, number, BIG[1 + number * 256 * KIB : 1 + (number + 1) * 256 * KIB]))
     with serving(share) as (port, server):
         begin = server.uplink.begin
         monkeypatch.setattr(server.uplink, "begin", lambda *args: parts.append(args[2]) or begin(*args))
         piece = 256 * KIB
         get(port, f"/v1/content/{cid}", Range=f"bytes={piece}-{3 * piece}")
         get(port, "/f")
-    assert parts == [Part(cid, 1, 4), NO_PART]
+        assert get(port, f"/v1/content/{under_way.cid}", Range=f"bytes=0-{2 * piece}")[0] == 206
+    assert parts == [Part(cid, 1, 4, whole=True), NO_PART, Part(under_way.cid, 0, 3, whole=False)]
 
 
 def test_head_is_get_without_the_body(share, port):
