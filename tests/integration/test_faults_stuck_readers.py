@@ -1,11 +1,12 @@
 """Many reads that wait for a holder who hangs: the rest of the mount goes on, and a peer ends as if nothing were."""
 
 import os
+import select
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -34,18 +35,34 @@ def peers(cluster: Cluster) -> Iterator[tuple[Peer, Peer]]:
 
 
 @contextmanager
-def programs_that_wait(cleo: Peer, number: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
-    """Programs that read a file each, in vain."""
-    made = [
-        subprocess.Popen(["cat", cleo.mount / f"far/{n}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        for n in range(number)
-    ]
+def programs_that_wait(cleo: Peer, number: int) -> Iterator["subprocess.Popen[str]"]:
+    """A shell with programs that read a file each, in vain: of each that ends it prints the status."""
+    script = 'for path; do (cat "$path" >&2; echo $?) & done; wait'
+    paths = [str(cleo.mount / f"far/{n}") for n in range(number)]
+    shell = subprocess.Popen(
+        ["sh", "-c", script, "sh", *paths],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
     try:
-        yield made
+        yield shell
     finally:
-        for process in made:
-            process.kill()
-            process.wait(READ)
+        with suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
+        shell.communicate(timeout=READ)
+
+
+def all_wait(shell: "subprocess.Popen[str]", seconds: float) -> bool:
+    """Whether none of its programs ends within so many seconds."""
+    assert shell.stdout is not None
+    return not select.select([shell.stdout], [], [], seconds)[0]
+
+
+def failed(shell: "subprocess.Popen[str]", seconds: float) -> int:
+    """How many of its programs ended with an error, when all have ended."""
+    return sum(status != "0" for status in shell.communicate(timeout=seconds)[0].split())
 
 
 def test_64_stuck_reads_slow_nobody_and_end_in_time(peers: tuple[Peer, Peer]) -> None:
@@ -77,15 +94,13 @@ def test_a_peer_ends_in_time_though_readers_wait(peers: tuple[Peer, Peer], numbe
     anna, cleo = peers
     anna.pause()
     with programs_that_wait(cleo, READS) as readers:
-        time.sleep(0.5)
-        assert all(reader.poll() is None for reader in readers)
+        assert all_wait(readers, 0.5)
         began = time.monotonic()
         os.kill(cleo.pid, number)
         assert cleo.wait_ended(7) == 0, cleo.tail()
         assert time.monotonic() - began < 5
         assert not sweep.mounts(str(cleo.mount))
-        for reader in readers:
-            assert reader.wait(5) != 0
+        assert failed(readers, 5) == READS
     assert os.listdir(cleo.mount) == []
     cleo.restart()
     assert cleo.cat("own.txt") == b"here"
@@ -95,12 +110,11 @@ def test_unmounted_by_another_hand_though_readers_wait(peers: tuple[Peer, Peer])
     anna, cleo = peers
     anna.pause()
     with programs_that_wait(cleo, READS) as readers:
-        time.sleep(0.5)
+        assert all_wait(readers, 0.5)
         began = time.monotonic()
         subprocess.run(["umount", "-f", cleo.mount], check=False, capture_output=True, timeout=10)
         subprocess.run(["umount", "-l", cleo.mount], check=False, capture_output=True, timeout=10)
         assert cleo.wait_ended(7) == 0, cleo.tail()
         assert time.monotonic() - began < 6
         assert not sweep.mounts(str(cleo.mount))
-        for reader in readers:
-            assert reader.wait(5) != 0
+        assert failed(readers, 5) == READS
