@@ -14,7 +14,8 @@ All forces to weigh; check each of them again when changing anything here:
     else has it.
  7. Readers are asked in the order in which they give a piece, as far as known, the time included in which they let one
     wait: so those with time to spare are used. Sources take turns. None gets more than `PER_HOLDER` runs at a time, a
-    content no more than `RUNS`; when readers wait, `URGENT` times that.
+    content no more than `RUNS`; when readers wait, `URGENT` times that. All runs share one's own line: more than
+    `FEW_RUNS` only while what is under way comes within `BACKLOG`, or a reader would wait for them.
  8. When a run ends early, its other pieces are open again at once, for whoever is free.
  9. A new holder is tried with little; a slow one (`SLOW` times slower than the best) is asked only for what no faster
     one has.
@@ -48,6 +49,9 @@ RUN_TIME = 0.25
 """Seconds that a run should take."""
 PER_HOLDER = 2
 RUNS = 16
+FEW_RUNS = 6
+BACKLOG = 1.0
+"""Seconds in which what is under way should come, if it is more than a few runs."""
 URGENT = 2
 """For what readers wait for, the limits of runs are so many times higher."""
 PATIENCE = 0.5
@@ -99,7 +103,7 @@ class Plan(State):
             return None
         readers = self._readers(able, now)
         run = self._blocked(free, readers, now) if self.waits else None
-        if run is None and len(self.runs) < RUNS:
+        if run is None and self._may_go_ahead(now):
             run = self._ahead([h for h in free if h.active < PER_HOLDER], readers, now)
         return run
 
@@ -109,7 +113,15 @@ class Plan(State):
             lacking = ~self.here & ~self._flying
             if any(bitmap.span(wait.first, wait.end) & lacking for wait in self.waits) or self._late(now):
                 return True
-        return len(self.runs) < RUNS and self._reach(lambda window: window.far) & ~self.here & ~self._flying != 0
+        return self._may_go_ahead(now) and self._reach(lambda window: window.far) & ~self.here & ~self._flying != 0
+
+    def _may_go_ahead(self, now: float) -> bool:
+        """Whether there is room for one more run that nobody waits for."""
+        if len(self.runs) < FEW_RUNS:
+            return True
+        active = [holding for holding in self.holdings.values() if holding.active]
+        backlog = sum(h.queued for h in active) / max(1.0, sum(h.pace.rate(now) for h in active))
+        return len(self.runs) < RUNS and backlog < BACKLOG
 
     def outlook(self, wait: Wait, now: float) -> float | None:
         """What a reader may hope for: None when nobody can be asked for the first piece that it lacks;

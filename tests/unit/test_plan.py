@@ -3,9 +3,9 @@
 import math
 
 from peer import bitmap
-from peer.swarm.plan import DEFER, LITTLE, PATIENCE, PER_HOLDER, RUN, RUNS, SILENT, URGENT, Plan, Wait
+from peer.swarm.plan import DEFER, FEW_RUNS, KIB, LITTLE, PATIENCE, PER_HOLDER, RUN, RUNS, SILENT, URGENT, Plan, Wait
 from peer.swarm.window import MIB, Window
-from tests.support.planning import COUNT, PIECE, SIZE, all_runs, fast, new_plan, reading
+from tests.support.planning import COUNT, PIECE, SIZE, all_runs, at_rate, fast, new_plan, reading
 
 
 def test_nothing_is_fetched_that_nobody_wants() -> None:
@@ -64,6 +64,19 @@ def test_runs_are_bounded_each_and_together() -> None:
     plan = new_plan(*"abcdefghijklmnop")
     plan.waits += [Wait(n, n + 1) for n in range(0, COUNT, 4)]
     assert len(all_runs(plan)) == RUNS * URGENT
+
+
+def test_many_runs_are_under_way_only_if_they_come_soon() -> None:
+    """Else the piece that a reader waits for next shares its line with too many others."""
+    for rate, most in ((512 * KIB, RUNS), (128 * KIB, FEW_RUNS)):
+        plan = new_plan(*"abcdefghijkl")
+        for holder in plan.holdings:
+            at_rate(plan, holder, rate)
+        reading(plan, *((offset, MIB) for offset in range(0, 5 * MIB, MIB)))
+        assert len(all_runs(plan)) == most
+        plan.waits.append(Wait(200, 201))
+        run = plan.next(1.0)
+        assert run is not None and run.first == 200  # who waits is served all the same
 
 
 def test_holders_take_turns() -> None:
