@@ -17,7 +17,7 @@ from typing import Protocol
 
 from peer.data.content import Content
 from peer.data.pace import Pace
-from peer.data.turns import TURN, Part, Turn
+from peer.data.turns import LONG, TURN, Part, Turn
 from peer.data.uplink import Uplink
 from shoal.errors import Busy, Gone, LocalError
 from shoal.manifest import KIB, MIB
@@ -116,11 +116,12 @@ class Sending:
         """
         tail = min(length, _TAIL)
         until = offset + length - tail
+        turn = TURN if length > LONG else length
         if offset < until:
             self.send(head, socket.MSG_MORE)
             head = b""
             while offset < until:
-                end = min(offset + TURN, until)
+                end = min(offset + turn, until)
                 self._send_part(content, offset, end)
                 offset = end
                 if offset < until:

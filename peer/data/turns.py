@@ -14,7 +14,8 @@ All forces to weigh; check each of them again when changing anything here:
  5. Nobody holds up the others by reading slowly: who crawls does not count, and another one is sent beside it. When
     there are `CRAWLING` times as many as there are slots, one who crawls, badly or with more than its share, is cut,
     and is last for a while.
- 6. An answer that began is not held up: readers take a pause for a stall. Only after `TURN` bytes it must ask again.
+ 6. An answer that began is not held up: readers take a pause for a stall. Only a `LONG` one must ask again after every
+    `TURN` bytes.
 """
 
 from collections import Counter, OrderedDict
@@ -24,8 +25,10 @@ from typing import NamedTuple
 SLOTS = 8
 """Answers sent at a time, if there is no limit on the rate."""
 CRAWLING = 4
+LONG = 16 << 20
+"""Bytes beyond which an answer is long. A reader's run is not."""
 TURN = 4 << 20
-"""Bytes after which an answer asks again. A reader's run is no longer."""
+"""Bytes after which a long answer asks again."""
 WATCHED = 2.0
 """Seconds over which an answer's speed is measured."""
 SLOW = 256 << 10

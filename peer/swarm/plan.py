@@ -41,7 +41,7 @@ from peer.swarm.state import SILENT, Run, State, Wait
 from peer.swarm.window import AHEAD, MIB, Window
 
 KIB = 1 << 10
-RUN = 4 * MIB
+RUN = 16 * MIB
 """Bytes of a run at most (one piece at least)."""
 LITTLE = MIB
 """Bytes of a run of a holder whose rate is not known."""

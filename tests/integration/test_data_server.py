@@ -16,7 +16,8 @@ import pytest
 
 from peer.data.content import Contents
 from peer.data.handler import Limits
-from peer.data.turns import NO_PART, Part
+from peer.data.turns import LONG, NO_PART, TURN, Part
+from peer.data.uplink import Uplink
 from peer.swarm.pieces import Pieces, verify
 from shoal.manifest import DIR_CID, KIB, manifest_of
 from tests.support.patience import until
@@ -54,6 +55,16 @@ def raw(port, request):
         while data := sock.recv(1 << 16):
             answer += data
         return answer
+
+
+def test_a_readers_run_has_one_turn_and_a_long_answer_asks_again(share, port, monkeypatch):
+    share.add("long", bytes(LONG + 1))
+    asked, again = [], Uplink.again
+    monkeypatch.setattr(Uplink, "again", lambda *args: asked.append(args) or again(*args))
+    assert get(port, "/long", Range=f"bytes=0-{LONG - 1}")[2] == bytes(LONG)
+    assert not asked
+    assert len(get(port, "/long")[2]) == LONG + 1
+    assert len(asked) == LONG // TURN - 1
 
 
 def test_a_file_by_path(share, port):

@@ -3,7 +3,21 @@
 import math
 
 from peer import bitmap
-from peer.swarm.plan import DEFER, FEW_RUNS, KIB, LITTLE, PATIENCE, PER_HOLDER, RUN, RUNS, SILENT, URGENT, Plan, Wait
+from peer.swarm.plan import (
+    DEFER,
+    FEW_RUNS,
+    KIB,
+    LITTLE,
+    PATIENCE,
+    PER_HOLDER,
+    RUN,
+    RUN_TIME,
+    RUNS,
+    SILENT,
+    URGENT,
+    Plan,
+    Wait,
+)
 from peer.swarm.window import MIB, Window
 from tests.support.planning import COUNT, PIECE, SIZE, all_runs, at_rate, fast, new_plan, reading
 
@@ -50,11 +64,16 @@ def test_what_is_here_or_under_way_is_not_asked_again() -> None:
 
 
 def test_runs_are_bounded_each_and_together() -> None:
-    plan = fast(new_plan(*"abcdefghijkl"), *"abc")
+    plan = fast(new_plan("a"), "a")
+    reading(plan, *((offset, MIB) for offset in range(0, 5 * MIB, MIB)))
+    assert [(run.end - run.first) * PIECE for run in all_runs(plan)] == [RUN] * PER_HOLDER
+    plan = new_plan(*"abcdefghijkl")
+    for holder in "abc":
+        at_rate(plan, holder, 16 * MIB)
     reading(plan, *((offset, MIB) for offset in range(0, 5 * MIB, MIB)))
     runs = all_runs(plan)
     assert len(runs) == RUNS
-    assert all((run.end - run.first) * PIECE <= RUN for run in runs)
+    assert {(run.end - run.first) * PIECE for run in runs} == {int(16 * MIB * RUN_TIME), LITTLE}
     assert max(holding.active for holding in plan.holdings.values()) <= PER_HOLDER
     plan.waits += [Wait(n, n + 1) for n in range(200, 256)]
     more = all_runs(plan)
@@ -120,7 +139,7 @@ def test_a_short_run_ahead_waits_until_it_is_worth_it() -> None:
         plan.arrived(number)
     window.read(8 * MIB, PIECE)
     assert plan.next(1.0) is None
-    window.read(8 * MIB + PIECE, 4 * MIB)
+    window.read(8 * MIB + PIECE, RUN)
     assert plan.next(1.0) is not None
 
 
