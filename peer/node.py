@@ -207,7 +207,7 @@ class Node:
             room,
             evictor,
             pins,
-            swarm.discard,
+            lambda cid: swarm.discard(cid, waiting=True),
             directory.whole_holders,
             lambda: trackers.connected,
         )

@@ -292,8 +292,8 @@ class Room:
         save_reads(self._layout, order)
 
 
-_LIMITED = "the cache limit is reached, and nothing of the cache may go now"
-_LOW = "no space left on the share's disk but what is to stay free, and nothing of the cache may go now"
+_LIMITED = "the cache limit (--cache-limit) is reached, and nothing of the cache may go now"
+_LOW = "no space left on the share's disk but what is to stay free (--min-free), and nothing of the cache may go now"
 
 
 def _on_disk(size: int) -> int:

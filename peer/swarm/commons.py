@@ -26,6 +26,7 @@ from shoal.wire import Entry, PeerRow
 FindHolders = Callable[[SafePath, Entry, bool], list[PeerRow]]
 """Who has the entry; with True the tracker is asked (which may take 2 s), else what is known is told at once."""
 MOST_CONDEMNED = 1024
+_FULL = "no space left"
 log = logging.getLogger(__name__)
 
 
@@ -93,10 +94,9 @@ class Commons:
 
     def say_not_kept(self, why: str) -> None:
         """Logs that files are read without being kept: once for each reason. A full disk is one, whoever met it."""
-        if "no space left" in why.lower():
-            why = "no space left on the share's disk"
-        if why not in self._said and len(self._said) < MOST_CONDEMNED:
-            self._said.add(why)
+        reason = _FULL if _FULL in why.lower() else why
+        if reason not in self._said and len(self._said) < MOST_CONDEMNED:
+            self._said.add(reason)
             log.warning("files are read without being kept: %s", why)
 
     def submit(self, threads: ThreadPoolExecutor, task: Callable[[], None]) -> bool:

@@ -84,8 +84,10 @@ class Content(ABC):
         """A piece on disk turned out to be rotten, and is marked missing there; False: not now, try again."""
         return True
 
-    def discard(self) -> bool:
-        """As `dispose`, and what is on disk goes too; False if it is not to."""
+    def discard(self, waiting: bool) -> bool:
+        """As `dispose`, and what is on disk goes too; False if it is not to. What was read to its end, and only waits
+        for room to be kept, goes if it is `waiting` that is to go, too.
+        """
         return self.dispose()
 
     def write_back(self) -> None:  # noqa: B027

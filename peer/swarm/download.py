@@ -196,11 +196,12 @@ class Download(Content):
             opened.store.close(remove or self._kept or self.cid in self._commons.condemned)
         return True
 
-    def discard(self) -> bool:
-        """See `Content.discard`. What was read to its end, and only waits for room to be kept, stays."""
+    def discard(self, waiting: bool) -> bool:
+        """See `Content.discard`."""
         with self._changed:
             opened = self._opened
-            if opened is not None and opened.store.waits and not opened.plan.lacks(0, opened.store.manifest.count):
+            waits = opened is not None and opened.store.waits and not opened.plan.missing
+            if waits and not waiting:
                 return False
         return self.dispose(remove=True)
 

@@ -156,8 +156,8 @@ class Swarm:
         self.foreground.end()
         self._observe(seconds)
 
-    def discard(self, cid: str) -> bool:
-        """Takes the pieces of a download away that nobody has open; whether they are gone."""
+    def discard(self, cid: str, waiting: bool = False) -> bool:
+        """Takes the pieces of a download away that nobody has open, see `Content.discard`; whether they are gone."""
         with self._changed:
             use = self._uses.get(cid)
             if cid in self._removing or self._commons.keeper.offered(cid):
@@ -171,7 +171,7 @@ class Swarm:
                 remove_partial(self._commons.layout, cid)
                 gone = True
             else:
-                gone = use.content.discard()
+                gone = use.content.discard(waiting)
         except LocalError as error:
             log.warning("%s", error)
         finally:

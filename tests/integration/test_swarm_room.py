@@ -2,12 +2,14 @@
 
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from peer.cache.room import Room
 from peer.messages import Ended
+from peer.swarm.config import SwarmConfig
 from shoal.manifest import KIB, MIB, Manifest, manifest_of
 from tests.support.patience import until, within
 from tests.support.swarm_ground import Ground
@@ -27,8 +29,8 @@ def on_disk(ground: Ground) -> int:
 def made(tmp_path: Path) -> Iterator[Callable[[int], Ground]]:
     grounds: list[Ground] = []
 
-    def make(limit: int) -> Ground:
-        ground = Ground(tmp_path, QUICK)
+    def make(limit: int, config: SwarmConfig = QUICK) -> Ground:
+        ground = Ground(tmp_path, config)
         ground.room = Room(ground.layout, limit)
         ground.room.start()
         grounds.append(ground)
@@ -119,6 +121,18 @@ def test_a_discarded_download_is_read_again(made: Callable[[int], Ground]) -> No
         until(lambda: ground.swarm.discard(manifest_of(LARGE).cid), 5, "it is discarded")
         assert list(ground.layout.partial.iterdir()) == []
     assert room_of(ground).status()["used"] == 0
+
+
+def test_what_waits_for_room_goes_if_it_is_asked_for(made: Callable[..., Ground]) -> None:
+    ground = made(4 * MIB, replace(QUICK, idle_timeout=60.0))
+    with ground.open(manifest_of(LARGE)) as reader:
+        assert within(5, reader.read, 0, len(LARGE)) == LARGE
+    cid = manifest_of(LARGE).cid
+    assert not ground.swarm.discard(cid)
+    until(lambda: ground.swarm.discard(cid, waiting=True), 5, "it is discarded")
+    assert list(ground.layout.partial.iterdir()) == []
+    assert room_of(ground).status()["used"] == 0
+    assert within(5, ground.read_all, manifest_of(LARGE)) == LARGE
 
 
 def test_a_small_file_without_room_is_kept_when_it_is_read_again_and_there_is_some(
