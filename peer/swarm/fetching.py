@@ -23,7 +23,7 @@ from peer.swarm.source import Body, Source
 from shoal.errors import Gone, RemoteError
 
 LISTED_FOR = 5.0
-"""Seconds after which the holders known are looked up again."""
+"""Seconds after which the holders known are looked up again; while a read waits, that is done at each poll."""
 Landed = Callable[[VerifiedPiece], None]
 
 
@@ -123,12 +123,7 @@ class Fetching:
         opened = self._opened
         while run is not None:
             self._fetch(run)
-            refreshed = time.monotonic() - self._holders.listed > LISTED_FOR
-            if refreshed:
-                self._holders.refresh()
             with opened.changed:
-                if refreshed:
-                    self.sync()
                 stop = self._commons.closing.is_set()
                 run = None if stop else opened.plan.next(time.monotonic())
                 if run is not None:
@@ -257,8 +252,19 @@ class Fetching:
             hungry = self._is_hungry()
         self._commons.submit(self._commons.fetching, self.say_want)
         if hungry:
+            self._commons.submit(self._commons.fetching, self._look_up)
             self._ask_all()
             self._tend()  # which sets the next alarm
+
+    def _look_up(self) -> None:
+        """Whom the catalogue knows by now: a read may wait for a holder that fell silent when it was the only one."""
+        with self._opened.changed:
+            waits = bool(self._opened.plan.waits)
+        if waits or time.monotonic() - self._holders.listed > LISTED_FOR:
+            self._holders.refresh()
+            with self._opened.changed:
+                self.sync()
+            self._tend()
 
     def _ask_all(self) -> None:
         for id in self._neighbours.due(time.monotonic()):

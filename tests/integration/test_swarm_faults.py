@@ -4,7 +4,9 @@ import hashlib
 import random
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from peer.swarm.plan import PER_HOLDER, URGENT
 from shoal.errors import DataError, Gone, Lied, Misbehaved, Unreachable
 from shoal.manifest import MIB, Manifest, manifest_of
 from shoal.wire import Entry
+from tests.support.faults import in_background
 from tests.support.patience import until, within
 from tests.support.swarm_ground import BAD, DATA, MANIFEST, PIECE, SMALL, Ground, answers, fails
 from tests.support.swarm_in_memory import QUICK, Faults, entry_of
@@ -27,6 +30,19 @@ def test_the_read_goes_on_from_another_holder(ground: Ground, faults: Faults) ->
         rest = within(5, lambda: b"".join(reader.read(at, 200_000) for at in range(300_000, len(DATA), 200_000)))
         assert rest == DATA[300_000:]
         assert time.monotonic() - began < 2 * QUICK.stall_timeout + 1
+
+
+def test_who_is_listed_while_the_only_holder_is_silent_is_asked_soon(tmp_path: Path) -> None:
+    ground = Ground(tmp_path, replace(QUICK, stall_timeout=20.0, read_timeout=20.0))
+    only, late = ground.holder("a"), ground.holder("b", known=False)
+    with closing(ground), ground.open() as reader:
+        assert reader.read(0, 300_000) == DATA[:300_000]
+        only.faults = Faults(stall_at=0)
+        read = in_background(lambda: reader.read(6 * MIB, 300_000))
+        until(lambda: only.requests[-1].first == 6 * MIB, 5, "it is asked, and says nothing")
+        ground.known.append(late)
+        assert read.result(5) == DATA[6 * MIB : 6 * MIB + 300_000]
+    assert not ground.asked, "the catalogue knew"
 
 
 def test_a_liar_is_benched_for_that_content_and_counted(ground: Ground) -> None:

@@ -151,9 +151,6 @@ class Fetching:
         if not self.on:
             return
         self.plan.ended(run, self._clock.now)
-        if self._clock.now - self._listed > LISTED_FOR:
-            self._refresh()
-            self._sync()
         self._tend()
 
     def _settle(self) -> None:
@@ -209,6 +206,9 @@ class Fetching:
         self._polling = False
         self.server.want = self.plan.want()
         if self._is_hungry():
+            if self.plan.waits or self._clock.now - self._listed > LISTED_FOR:
+                self._refresh()
+                self._sync()
             self._ask_all()
             self._tend()
 
