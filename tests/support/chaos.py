@@ -17,6 +17,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -182,6 +183,10 @@ class Detour:
                 detour._forward(self)
 
             do_POST = do_HEAD = do_GET
+
+            def handle(self) -> None:
+                with suppress(ConnectionError):  # its peer was killed
+                    super().handle()
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
