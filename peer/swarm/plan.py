@@ -17,8 +17,8 @@ All forces to weigh; check each of them again when changing anything here:
     content no more than `RUNS`; when readers wait, `URGENT` times that. All runs share one's own line: more than
     `FEW_RUNS` only while what is under way comes within `BACKLOG`, or a reader would wait for them.
  8. When a run ends early, its other pieces are open again at once, for whoever is free.
- 9. A new holder is tried with little; a slow one (`SLOW` times slower than the best) is asked only for what no faster
-    one has.
+ 9. A new holder is tried with little; a slow one (`SLOW` times slower than another is, or than a new one is expected to
+    be) is asked only for what no faster one has.
 10. A source gives each piece once before it gives any twice: of the pieces that no reader has, each of the K readers
     that want them asks for those whose number, modulo K, is its own place among them by id. Another's piece is waited
     for a moment (`DEFER`) before the source is asked for it all the same; and the source, who knows what it gave, puts
@@ -271,14 +271,15 @@ class Plan(State):
         return pieces if not holding.active and now >= holding.idle + DEFER else 0
 
     def _not_of_better(self, holding: Holding, pieces: int, now: float) -> int:
-        """Those that nobody much faster, or less doubted, has."""
+        """Those that nobody has who is less doubted, or much faster, or may be as far as known."""
         rate, doubted = holding.pace.rate(now), self._doubted(holding.id)
         if not rate and not doubted:
             return pieces
         for other in self.holdings.values():
             if other is holding or self._not_before(other.id) > now or self._doubted(other.id) > doubted:
                 continue
-            if doubted > self._doubted(other.id) or (rate and other.pace.rate(now) > SLOW * rate):
+            faster = other.pace.rate(now) or self.piece / UNKNOWN
+            if doubted > self._doubted(other.id) or (rate and faster > SLOW * rate):
                 pieces &= ~other.of(pieces)
                 if not pieces:
                     break

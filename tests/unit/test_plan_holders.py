@@ -1,5 +1,7 @@
 """Who is asked for what: the plan where several have a file, and several read it."""
 
+import pytest
+
 from peer import bitmap
 from peer.swarm.plan import DEFER, LITTLE, Plan, Wait
 from peer.swarm.window import MIB
@@ -25,12 +27,15 @@ def test_runs_are_as_long_as_their_holder_gives_in_a_moment_and_a_new_one_is_tri
     assert lengths == {"slow": MIB, "fast": 4 * MIB, "new": LITTLE}
 
 
-def test_a_slow_holder_is_asked_only_for_what_no_faster_one_has() -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_a_slow_holder_is_asked_only_for_what_no_faster_one_has(known: bool) -> None:
+    """Nor one who may be faster, as far as known."""
     plan = new_plan("fast")
     plan.hold("fast", bitmap.span(0, COUNT - 2))
     plan.hold("crawls", None)
-    at_rate(plan, "crawls", MIB // 10)
-    at_rate(plan, "fast", 10 * MIB)
+    at_rate(plan, "crawls", MIB // 32)
+    if known:
+        at_rate(plan, "fast", 10 * MIB)
     reading(plan, *((offset, MIB) for offset in range(0, 5 * MIB, MIB)))
     runs = all_runs(plan)
     assert {n for run in runs if run.holder == "crawls" for n in range(run.first, run.end)} <= {COUNT - 2, COUNT - 1}
