@@ -63,18 +63,26 @@ def holders(tracker: Tracker) -> dict[str, list[str]]:
 
 def on_disk(local: Path) -> int:
     """Bytes that a share takes on its disk, `.shoal` included."""
-    size = 0
+    return sum(_sizes(local).values())
+
+
+def _sizes(local: Path) -> dict[int, int]:
+    """The bytes of each file on a share's disk, by inode: who is moved meanwhile, as it is kept, counts once."""
+    sizes: dict[int, int] = {}
     for path in local.rglob("*"):
         try:
             status = path.lstat()
         except OSError:  # it went
             continue
-        size += status.st_blocks * 512
-    return size
+        sizes[status.st_ino] = status.st_blocks * 512
+    return sizes
 
 
 class Watched:
-    """The most that a share took on its disk inside a `with` block; looked at all the time by a thread of its own."""
+    """The most that a share took on its disk inside a `with` block; looked at all the time by a thread of its own.
+
+    A look takes its time, in which one file goes and another grows: what counts is what two looks in a row saw of each.
+    """
 
     def __init__(self, local: Path) -> None:
         self._local = local
@@ -83,8 +91,11 @@ class Watched:
         self.most = self.looks = 0
 
     def _look(self) -> None:
+        before = _sizes(self._local)
         while not self._stopping.wait(0.02):
-            self.most = max(self.most, on_disk(self._local))
+            now = _sizes(self._local)
+            self.most = max(self.most, sum(min(size, before.get(inode, 0)) for inode, size in now.items()))
+            before = now
             self.looks += 1
 
     def __enter__(self) -> Self:
