@@ -10,12 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks import curve, spread
 from benchmarks.spread import FILE, Spread, optimum, random_file
 from benchmarks.table import Line
 from shoal.units import parse_size, show_size
-from tests.support.cached import Watched, on_disk
 from tests.support.cluster import ROOT, Peer
 from tests.support.lab import MBIT, Host, Lab, transfer
 from tests.support.patience import until
@@ -165,10 +165,12 @@ def cache_limit(sizes: Sizes) -> list[Line]:
     for _ in range(sizes.rounds):
         with Lab() as lab:
             reader, _ = _holders_and_reader(lab, size, 1, 1000 * MBIT, 1000 * MBIT, "--cache-limit", str(limit))
-            began = on_disk(reader.local)
-            with Watched(reader.local) as watched:
-                Reading(reader.mount / FILE).finish()
-            most.append(float(watched.most - began))
+            began, reading, use = _on_disk(reader.local), Reading(reader.mount / FILE), 0
+            while reading.is_alive():
+                use = max(use, _on_disk(reader.local))
+                time.sleep(0.02)
+            reading.finish()
+            most.append(float(use - began))
     text = f"{show_size(size)} read under --cache-limit {show_size(limit)}: most on disk"
     return [Line(text, "B", most, bar=1.12 * limit, at_most=True)]
 
@@ -192,6 +194,18 @@ def _holders_and_reader(
 
     until(listed, 60, "all holders are listed", every=0.1)
     return reader, peers
+
+
+def _on_disk(directory: Path) -> int:
+    """Bytes that the disk gives to all files beneath a directory."""
+    total = 0
+    for place, _, names in os.walk(directory):
+        for name in names:
+            try:
+                total += 512 * os.lstat(os.path.join(place, name)).st_blocks
+            except FileNotFoundError:  # it is gone by now
+                pass
+    return total
 
 
 ROWS: dict[str, Callable[[Sizes], list[Line]]] = {
